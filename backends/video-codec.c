@@ -1,0 +1,679 @@
+/*
+ * Video codec backends: the abstract object and its sessions
+ *
+ * A session is a worker thread between two queues.  This file has what all
+ * codecs share: the queues, the worker's loop, the way back to the main loop,
+ * and the right to write to guest memory, which can be taken away from the
+ * worker at any moment.  Functions named video_codec_worker_* run in the
+ * session's worker thread, all others with the BQL held unless they say
+ * otherwise.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "qemu/thread.h"
+#include "qapi/error.h"
+#include "qom/object_interfaces.h"
+#include "system/video-codec.h"
+
+typedef enum EventType {
+    EVENT_INPUT_DONE,
+    EVENT_OUTPUT_DONE,
+    EVENT_FORMAT,
+    EVENT_DRAINED,
+    EVENT_FAILED,
+    EVENT_CLOSED,
+} EventType;
+
+/* What the worker tells the main loop. */
+typedef struct Event {
+    EventType type;
+    VideoCodecInput *in;
+    VideoCodecOutput *out;
+    VideoCodecFormat format;
+    QTAILQ_ENTRY(Event) next;
+} Event;
+
+struct VideoCodecSession {
+    /* Constant */
+    VideoCodec *codec;
+    VideoCodecParams params;
+    const VideoCodecSessionOps *ops;
+    void *opaque;
+    QemuThread thread;
+    QEMUBH *bh;
+
+    /* Main loop only */
+    bool closed;                /* close() or orphan() was called */
+    bool orphan;
+    unsigned format_seen;       /* last EVENT_FORMAT that was delivered */
+
+    /*
+     * Shared.  @lock guards all of it, and the worker sleeps on @wake.
+     * Changing @current_out or @paused takes @mem_lock too, so that the worker
+     * may write to guest memory with @mem_lock alone.  @lock comes first.
+     */
+    QemuMutex lock;
+    QemuCond wake;
+    QTAILQ_HEAD(, VideoCodecInput) inputs;  /* no data: a drain */
+    VideoCodecInput *current_in;            /* with decode() */
+    QTAILQ_HEAD(, VideoCodecOutput) outputs;
+    VideoCodecOutput *current_out;          /* with emit() */
+    QTAILQ_HEAD(, Event) events;
+    unsigned generation;        /* number of flushes */
+    unsigned format_posted;     /* number of EVENT_FORMATs */
+    bool hold;                  /* from a new format to resume() */
+    bool flush;                 /* asks the worker to flush */
+    bool stop;                  /* asks the worker to end */
+    bool paused;
+    char *failure;
+
+    QemuMutex mem_lock;
+    QemuCond mem_resumed;
+
+    /* Worker only */
+    void *priv;
+    bool have_picture;          /* next_picture() has said 1 */
+    bool draining;              /* decode(NULL) went in, -ENODATA not out */
+    VideoCodecFormat format;    /* of the current picture */
+    VideoCodecFormat announced; /* last EVENT_FORMAT; width 0: none */
+};
+
+VideoCodecInput *video_codec_input_new(size_t size)
+{
+    VideoCodecInput *in;
+    uint8_t *data = g_try_malloc(size + VIDEO_CODEC_INPUT_PADDING);
+
+    if (!data) {
+        return NULL;
+    }
+    memset(data + size, 0, VIDEO_CODEC_INPUT_PADDING);
+
+    in = g_new0(VideoCodecInput, 1);
+    in->data = data;
+    in->size = size;
+    return in;
+}
+
+void video_codec_input_free(VideoCodecInput *in)
+{
+    if (in) {
+        g_free(in->data);
+        g_free(in);
+    }
+}
+
+/* Any thread, with s->lock held. */
+static Event *session_post(VideoCodecSession *s, EventType type)
+{
+    Event *event = g_new0(Event, 1);
+
+    event->type = type;
+    QTAILQ_INSERT_TAIL(&s->events, event, next);
+    qemu_bh_schedule(s->bh);
+    return event;
+}
+
+/* Any thread, with s->lock held. */
+static void session_set_current_out(VideoCodecSession *s,
+                                    VideoCodecOutput *out)
+{
+    qemu_mutex_lock(&s->mem_lock);
+    s->current_out = out;
+    qemu_cond_broadcast(&s->mem_resumed);
+    qemu_mutex_unlock(&s->mem_lock);
+}
+
+/*
+ * The worker
+ */
+
+void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
+{
+    va_list ap;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    if (!s->failure) {
+        va_start(ap, fmt);
+        s->failure = g_strdup_vprintf(fmt, ap);
+        va_end(ap);
+        session_post(s, EVENT_FAILED);
+    }
+}
+
+bool video_codec_session_interrupted(VideoCodecSession *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    return s->flush || s->stop;
+}
+
+/* Copy @bytes to @offset of scattered memory. The caller checked the range. */
+static void mem_write(const VideoCodecMem *mem, size_t offset,
+                      const uint8_t *src, size_t bytes)
+{
+    unsigned lo = 0, hi = mem->niov;
+
+    /* The piece that holds @offset is the last one that starts at or before */
+    while (hi - lo > 1) {
+        unsigned mid = lo + (hi - lo) / 2;
+
+        if (mem->offset[mid] <= offset) {
+            lo = mid;
+        } else {
+            hi = mid;
+        }
+    }
+
+    offset -= mem->offset[lo];
+    while (bytes) {
+        size_t n = MIN(bytes, mem->iov[lo].iov_len - offset);
+
+        memcpy((uint8_t *)mem->iov[lo].iov_base + offset, src, n);
+        src += n;
+        bytes -= n;
+        offset = 0;
+        lo++;
+    }
+}
+
+bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
+                                   unsigned plane, uint32_t row,
+                                   uint32_t n_rows, const uint8_t *src,
+                                   size_t src_stride, size_t bytes)
+{
+    const VideoCodecPlane *p = &out->planes[plane];
+    size_t offset = p->offset + (size_t)row * p->stride;
+
+    assert(plane < out->n_planes && row + n_rows <= p->rows &&
+           bytes <= p->stride);
+
+    QEMU_LOCK_GUARD(&s->mem_lock);
+    while (s->paused && s->current_out == out) {
+        qemu_cond_wait(&s->mem_resumed, &s->mem_lock);
+    }
+    if (s->current_out != out) {
+        return false;
+    }
+    if (src_stride == p->stride && n_rows) {
+        /* One piece; the padding of the last row stays as it is */
+        mem_write(p->mem, offset, src,
+                  (size_t)(n_rows - 1) * p->stride + bytes);
+        return true;
+    }
+    for (uint32_t i = 0; i < n_rows; i++) {
+        mem_write(p->mem, offset, src, bytes);
+        offset += p->stride;
+        src += src_stride;
+    }
+    return true;
+}
+
+static bool format_equal(const VideoCodecFormat *a, const VideoCodecFormat *b)
+{
+    return a->fourcc == b->fourcc &&
+           a->width == b->width && a->height == b->height &&
+           a->crop.left == b->crop.left && a->crop.top == b->crop.top &&
+           a->crop.width == b->crop.width && a->crop.height == b->crop.height;
+}
+
+/* With s->lock held. */
+static void video_codec_worker_announce(VideoCodecSession *s)
+{
+    s->announced = s->format;
+    s->hold = true;
+    s->format_posted++;
+    session_post(s, EVENT_FORMAT)->format = s->format;
+}
+
+/* With s->lock held; drops it meanwhile. */
+static void video_codec_worker_flush(VideoCodecSession *s)
+{
+    s->flush = false;
+    s->have_picture = false;
+    s->draining = false;
+
+    qemu_mutex_unlock(&s->lock);
+    VIDEO_CODEC_GET_CLASS(s->codec)->flush(s->priv);
+    qemu_mutex_lock(&s->lock);
+}
+
+/* With s->lock held; drops it meanwhile. */
+static void video_codec_worker_emit(VideoCodecSession *s)
+{
+    VideoCodecOutput *out = QTAILQ_FIRST(&s->outputs);
+    unsigned generation = s->generation;
+    bool done;
+
+    QTAILQ_REMOVE(&s->outputs, out, next);
+    session_set_current_out(s, out);
+    assert(out->width == s->format.width && out->height == s->format.height);
+
+    qemu_mutex_unlock(&s->lock);
+    done = VIDEO_CODEC_GET_CLASS(s->codec)->emit(s->priv, out);
+    qemu_mutex_lock(&s->lock);
+
+    s->have_picture = !done;
+    if (s->current_out != out) {
+        /* Taken back meanwhile; the guest side has it already */
+        return;
+    }
+    session_set_current_out(s, NULL);
+    if (done && generation == s->generation) {
+        session_post(s, EVENT_OUTPUT_DONE)->out = out;
+    } else {
+        QTAILQ_INSERT_HEAD(&s->outputs, out, next);
+    }
+}
+
+/* With s->lock held; drops it meanwhile. */
+static void video_codec_worker_next_picture(VideoCodecSession *s)
+{
+    unsigned generation = s->generation;
+    int ret;
+
+    qemu_mutex_unlock(&s->lock);
+    ret = VIDEO_CODEC_GET_CLASS(s->codec)->next_picture(s->priv, &s->format);
+    qemu_mutex_lock(&s->lock);
+
+    s->have_picture = ret > 0;
+    if (ret == -ENODATA) {
+        s->draining = false;
+        if (generation == s->generation) {
+            session_post(s, EVENT_DRAINED);
+        }
+    }
+}
+
+/* With s->lock held; drops it meanwhile. */
+static void video_codec_worker_decode(VideoCodecSession *s)
+{
+    VideoCodecInput *in = QTAILQ_FIRST(&s->inputs);
+    unsigned generation = s->generation;
+    int ret;
+
+    QTAILQ_REMOVE(&s->inputs, in, next);
+    s->current_in = in;
+    s->draining = !in->data;
+
+    qemu_mutex_unlock(&s->lock);
+    ret = VIDEO_CODEC_GET_CLASS(s->codec)->decode(s->priv,
+                                                  in->data ? in : NULL);
+    qemu_mutex_lock(&s->lock);
+
+    s->current_in = NULL;
+    if (generation != s->generation) {
+        video_codec_input_free(in);     /* flushed meanwhile */
+    } else if (ret == -EAGAIN) {
+        s->draining = false;
+        QTAILQ_INSERT_HEAD(&s->inputs, in, next);
+    } else if (in->data) {
+        in->error = ret < 0;
+        session_post(s, EVENT_INPUT_DONE)->in = in;
+    } else {
+        video_codec_input_free(in);
+    }
+}
+
+/*
+ * One step of the worker, with s->lock held.
+ * Returns: false if there is nothing to do.
+ */
+static bool video_codec_worker_step(VideoCodecSession *s)
+{
+    if (s->failure) {
+        return false;
+    }
+    if (s->flush) {
+        video_codec_worker_flush(s);
+        return true;
+    }
+    if (!s->have_picture) {
+        video_codec_worker_next_picture(s);
+        if (s->have_picture || s->failure || s->flush || s->stop) {
+            return true;
+        }
+        if (s->draining || QTAILQ_EMPTY(&s->inputs)) {
+            return false;
+        }
+        video_codec_worker_decode(s);
+        return true;
+    }
+    if (!format_equal(&s->format, &s->announced)) {
+        video_codec_worker_announce(s);
+        return true;
+    }
+    if (s->hold || QTAILQ_EMPTY(&s->outputs)) {
+        return false;
+    }
+    video_codec_worker_emit(s);
+    return true;
+}
+
+static void *video_codec_worker(void *opaque)
+{
+    VideoCodecSession *s = opaque;
+    VideoCodecClass *class = VIDEO_CODEC_GET_CLASS(s->codec);
+    Error *err = NULL;
+
+    s->priv = class->start(s->codec, s, &s->params, &err);
+    if (!s->priv) {
+        video_codec_session_fail(s, "%s", error_get_pretty(err));
+        error_free(err);
+    }
+
+    qemu_mutex_lock(&s->lock);
+    while (!s->stop) {
+        if (!video_codec_worker_step(s) && !s->stop) {
+            qemu_cond_wait(&s->wake, &s->lock);
+        }
+    }
+    qemu_mutex_unlock(&s->lock);
+
+    if (s->priv) {
+        class->stop(s->priv);
+    }
+
+    qemu_mutex_lock(&s->lock);
+    session_post(s, EVENT_CLOSED);
+    qemu_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+/*
+ * The main loop
+ */
+
+static void session_free(VideoCodecSession *s)
+{
+    Event *event;
+
+    /* Its last words were EVENT_CLOSED: this does not wait */
+    qemu_thread_join(&s->thread);
+    qemu_bh_delete(s->bh);
+
+    while ((event = QTAILQ_FIRST(&s->events))) {
+        QTAILQ_REMOVE(&s->events, event, next);
+        video_codec_input_free(event->in);
+        g_free(event);
+    }
+    qemu_mutex_destroy(&s->lock);
+    qemu_cond_destroy(&s->wake);
+    qemu_mutex_destroy(&s->mem_lock);
+    qemu_cond_destroy(&s->mem_resumed);
+    g_free(s->failure);
+    video_codec_unuse(s->codec);
+    g_free(s);
+}
+
+static void session_deliver(VideoCodecSession *s, Event *event)
+{
+    switch (event->type) {
+    case EVENT_INPUT_DONE:
+        s->ops->input_done(s->opaque, event->in);
+        break;
+    case EVENT_OUTPUT_DONE:
+        s->ops->output_done(s->opaque, event->out);
+        break;
+    case EVENT_FORMAT:
+        s->format_seen++;
+        s->ops->format_changed(s->opaque, &event->format);
+        break;
+    case EVENT_DRAINED:
+        s->ops->drained(s->opaque);
+        break;
+    case EVENT_FAILED:
+        s->ops->failed(s->opaque, s->failure);
+        break;
+    case EVENT_CLOSED:
+        g_assert_not_reached();
+    }
+}
+
+/*
+ * Deliver what has happened so far.
+ * Returns: true if the worker has ended.
+ */
+static bool session_deliver_all(VideoCodecSession *s)
+{
+    while (true) {
+        Event *event;
+        EventType type;
+
+        WITH_QEMU_LOCK_GUARD(&s->lock) {
+            event = QTAILQ_FIRST(&s->events);
+            if (event) {
+                QTAILQ_REMOVE(&s->events, event, next);
+            }
+        }
+        if (!event) {
+            return false;
+        }
+
+        type = event->type;
+        if (!s->closed) {
+            session_deliver(s, event);
+        }
+        video_codec_input_free(event->in);
+        g_free(event);
+        if (type == EVENT_CLOSED) {
+            return true;
+        }
+    }
+}
+
+static void session_bh(void *opaque)
+{
+    VideoCodecSession *s = opaque;
+
+    if (s->paused && !s->orphan) {
+        return;     /* pause(false) schedules it again */
+    }
+    if (!session_deliver_all(s)) {
+        return;
+    }
+    if (!s->orphan) {
+        s->ops->closed(s->opaque);
+    }
+    session_free(s);
+}
+
+VideoCodecSession *video_codec_session_open(VideoCodec *codec,
+                                            const VideoCodecParams *params,
+                                            const VideoCodecSessionOps *ops,
+                                            void *opaque)
+{
+    VideoCodecSession *s = g_new0(VideoCodecSession, 1);
+
+    s->codec = codec;
+    s->params = *params;
+    s->ops = ops;
+    s->opaque = opaque;
+    s->bh = qemu_bh_new(session_bh, s);
+    qemu_mutex_init(&s->lock);
+    qemu_cond_init(&s->wake);
+    qemu_mutex_init(&s->mem_lock);
+    qemu_cond_init(&s->mem_resumed);
+    QTAILQ_INIT(&s->inputs);
+    QTAILQ_INIT(&s->outputs);
+    QTAILQ_INIT(&s->events);
+
+    video_codec_use(codec);
+    qemu_thread_create(&s->thread, "video-codec", video_codec_worker, s,
+                       QEMU_THREAD_JOINABLE);
+    return s;
+}
+
+void video_codec_session_queue_input(VideoCodecSession *s, VideoCodecInput *in)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    QTAILQ_INSERT_TAIL(&s->inputs, in, next);
+    qemu_cond_signal(&s->wake);
+}
+
+void video_codec_session_queue_output(VideoCodecSession *s,
+                                      VideoCodecOutput *out)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    QTAILQ_INSERT_TAIL(&s->outputs, out, next);
+    qemu_cond_signal(&s->wake);
+}
+
+void video_codec_session_drain(VideoCodecSession *s)
+{
+    video_codec_session_queue_input(s, g_new0(VideoCodecInput, 1));
+}
+
+void video_codec_session_resume(VideoCodecSession *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    /* A newer format may be on its way: its receiver will resume again */
+    if (s->format_seen == s->format_posted) {
+        s->hold = false;
+        qemu_cond_signal(&s->wake);
+    }
+}
+
+/*
+ * Begin a new generation: nothing of the worker's work so far counts.
+ * With s->lock held.
+ */
+static void session_drop_input(VideoCodecSession *s)
+{
+    VideoCodecInput *in;
+
+    s->generation++;
+    s->flush = true;
+    while ((in = QTAILQ_FIRST(&s->inputs))) {
+        QTAILQ_REMOVE(&s->inputs, in, next);
+        video_codec_input_free(in);
+    }
+    qemu_cond_signal(&s->wake);
+}
+
+void video_codec_session_flush(VideoCodecSession *s)
+{
+    assert(!s->closed);
+    while (true) {
+        session_deliver_all(s);
+
+        QEMU_LOCK_GUARD(&s->lock);
+        if (s->closed) {
+            return;     /* it had failed, and its owner drew the line */
+        }
+        if (QTAILQ_EMPTY(&s->events)) {
+            session_drop_input(s);
+            return;
+        }
+    }
+}
+
+void video_codec_session_revoke_outputs(VideoCodecSession *s,
+                                        bool (*filter)(void *opaque,
+                                                       VideoCodecOutput *out))
+{
+    VideoCodecOutput *out, *next_out;
+    Event *event, *next_event;
+
+    QEMU_LOCK_GUARD(&s->lock);
+
+    /* Oldest first: completed, in the making, waiting */
+    QTAILQ_FOREACH_SAFE(event, &s->events, next, next_event) {
+        if (event->out && filter(s->opaque, event->out)) {
+            QTAILQ_REMOVE(&s->events, event, next);
+            g_free(event);
+        }
+    }
+    if (s->current_out && filter(s->opaque, s->current_out)) {
+        session_set_current_out(s, NULL);   /* waits for a strip of rows */
+    }
+    QTAILQ_FOREACH_SAFE(out, &s->outputs, next, next_out) {
+        if (filter(s->opaque, out)) {
+            QTAILQ_REMOVE(&s->outputs, out, next);
+        }
+    }
+}
+
+void video_codec_session_pause(VideoCodecSession *s, bool paused)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    qemu_mutex_lock(&s->mem_lock);
+    s->paused = paused;
+    qemu_cond_broadcast(&s->mem_resumed);
+    qemu_mutex_unlock(&s->mem_lock);
+    if (!paused) {
+        qemu_bh_schedule(s->bh);
+    }
+}
+
+void video_codec_session_close(VideoCodecSession *s)
+{
+    s->closed = true;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    session_drop_input(s);
+    session_set_current_out(s, NULL);
+    QTAILQ_INIT(&s->outputs);
+    s->stop = true;
+    qemu_cond_signal(&s->wake);
+}
+
+void video_codec_session_orphan(VideoCodecSession *s)
+{
+    s->orphan = true;
+    video_codec_session_close(s);
+    qemu_bh_schedule(s->bh);    /* it may have been paused */
+}
+
+/*
+ * The object
+ */
+
+void video_codec_use(VideoCodec *codec)
+{
+    object_ref(OBJECT(codec));
+    codec->n_users++;
+}
+
+void video_codec_unuse(VideoCodec *codec)
+{
+    codec->n_users--;
+    object_unref(OBJECT(codec));
+}
+
+const VideoCodecCaps *video_codec_get_caps(VideoCodec *codec)
+{
+    return VIDEO_CODEC_GET_CLASS(codec)->get_caps(codec);
+}
+
+static bool video_codec_can_be_deleted(UserCreatable *uc)
+{
+    return VIDEO_CODEC(uc)->n_users == 0;
+}
+
+static void video_codec_class_init(ObjectClass *oc, void *data)
+{
+    USER_CREATABLE_CLASS(oc)->can_be_deleted = video_codec_can_be_deleted;
+}
+
+static const TypeInfo video_codec_info = {
+    .name = TYPE_VIDEO_CODEC,
+    .parent = TYPE_OBJECT,
+    .instance_size = sizeof(VideoCodec),
+    .class_size = sizeof(VideoCodecClass),
+    .class_init = video_codec_class_init,
+    .abstract = true,
+    .interfaces = (InterfaceInfo[]) {
+        { TYPE_USER_CREATABLE },
+        { }
+    },
+};
+
+static void video_codec_register_types(void)
+{
+    type_register_static(&video_codec_info);
+}
+
+type_init(video_codec_register_types)
