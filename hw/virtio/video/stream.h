@@ -1,0 +1,161 @@
+/*
+ * A video stream, whatever the protocol
+ *
+ * A stream has parameters, an input and an output queue, and at most one
+ * session of a codec that works on them.  This file knows the rules between
+ * them: what must be answered before what, when the output is blocked, what a
+ * reset cancels.  It knows nothing of how commands and events look on a
+ * virtqueue; a front end translates.
+ *
+ * Everything runs in the device's context with the BQL held.  Every command
+ * gets exactly one answer through VideoStreamOps.event(), most of them later
+ * than the call returns.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef HW_VIRTIO_VIDEO_STREAM_H
+#define HW_VIRTIO_VIDEO_STREAM_H
+
+#include "params.h"
+#include "resource.h"
+
+/** VideoStreamContext: what the streams of one device share. */
+typedef struct VideoStreamContext {
+    VideoCodec *codec;
+    VideoCodecCaps caps;        /* what of @codec's is offered */
+    AddressSpace *as;           /* for guest memory */
+
+    /* Limits; sizes in pixels and bytes */
+    uint32_t max_width, max_height;
+    uint32_t max_coded_size;    /* of one coded resource */
+    uint32_t max_resources;     /* of one queue */
+    uint32_t max_entries;       /* of one resource, and pieces of a buffer */
+    uint32_t max_commands;      /* of one stream that wait in its queues */
+    uint64_t max_mem;           /* host memory that a guest can make us hold */
+    bool contiguous;            /* a buffer must be one entry */
+
+    uint64_t mem_used;          /* bytes of @max_mem */
+} VideoStreamContext;
+
+typedef enum VideoQueue {
+    VIDEO_QUEUE_INPUT,
+    VIDEO_QUEUE_OUTPUT,
+    VIDEO_QUEUE__MAX,
+} VideoQueue;
+
+typedef enum VideoCommandType {
+    VIDEO_COMMAND_CLOSE,
+    VIDEO_COMMAND_SET_PARAMS,
+    VIDEO_COMMAND_GET_PARAMS,
+    VIDEO_COMMAND_UNBLOCK,
+    VIDEO_COMMAND_DRAIN,
+    VIDEO_COMMAND_QUEUE_RESET,
+    VIDEO_COMMAND_RESOURCE_QUEUE,
+} VideoCommandType;
+
+/**
+ * VideoEvent: an answer, or something that no command asked for.
+ * @type: the command that it answers
+ * @queue: the queue that the command was for
+ * @cookie: of the command; 0 if @standalone
+ * @error: the command failed; for RESOURCE_QUEUE: don't trust the content
+ * @standalone: CLOSE: the stream has failed; SET_PARAMS: the coded stream has
+ *              changed the parameters
+ * @canceled: undone by a reset, a close or a failure
+ * @blocked: the output queue is blocked from now on
+ * @params: of SET_PARAMS and GET_PARAMS, valid during the call
+ * @timestamp, @n_planes, @offsets, @sizes: of RESOURCE_QUEUE: where the planes
+ *              are in their buffers and how many bytes
+ */
+typedef struct VideoEvent {
+    VideoCommandType type;
+    VideoQueue queue;
+    uint64_t cookie;
+    bool error, standalone, canceled, blocked;
+    const VideoParams *params;
+    uint64_t timestamp;
+    unsigned n_planes;
+    uint32_t offsets[VIDEO_MAX_PLANES], sizes[VIDEO_MAX_PLANES];
+} VideoEvent;
+
+/**
+ * VideoStreamOps: the front end.
+ * @event: something to tell the driver; in the order in which it happened.
+ *         Must not call the stream.
+ * @closed: the codec's worker is gone: free the stream.  Called once, after
+ *         the CLOSE event if there is one.
+ */
+typedef struct VideoStreamOps {
+    void (*event)(void *opaque, const VideoEvent *event);
+    void (*closed)(void *opaque);
+} VideoStreamOps;
+
+typedef struct VideoStream VideoStream;
+
+/**
+ * video_stream_new: open a decoder stream.
+ * @ctx: outlives the stream
+ * @name: for the log
+ * @ops, @opaque: the front end
+ */
+VideoStream *video_stream_new(VideoStreamContext *ctx, const char *name,
+                              const VideoStreamOps *ops, void *opaque);
+
+/**
+ * video_stream_free: free a stream at once, without any further event.
+ * Its codec's worker may still be ending, but touches no guest memory.
+ */
+void video_stream_free(VideoStream *stream);
+
+/** video_stream_is_open: false from CLOSE, abort or a failure on. */
+bool video_stream_is_open(const VideoStream *stream);
+
+/**
+ * video_stream_set_params: change parameters.
+ * @params: taken over
+ * @in_order: after what is in the input queue, else at once
+ */
+void video_stream_set_params(VideoStream *stream, VideoParams *params,
+                             bool in_order, uint64_t cookie);
+
+/** video_stream_get_params: all parameters of @set; see set_params. */
+void video_stream_get_params(VideoStream *stream, VideoSet set, bool in_order,
+                             uint64_t cookie);
+
+/** video_stream_unblock: let the codec use the output queue again. */
+void video_stream_unblock(VideoStream *stream, uint64_t cookie);
+
+/** video_stream_drain: answered when all input before it came out. */
+void video_stream_drain(VideoStream *stream, uint64_t cookie);
+
+/** video_stream_reset: cancel all of @queue, at once. */
+void video_stream_reset(VideoStream *stream, VideoQueue queue,
+                        uint64_t cookie);
+
+/**
+ * video_stream_queue_input: decode the coded data of a resource.
+ * @offset, @size: of the data in the resource, in bytes; copied before the
+ *                 function returns
+ */
+void video_stream_queue_input(VideoStream *stream, uint32_t resource_id,
+                              uint32_t offset, uint32_t size,
+                              uint64_t timestamp, uint64_t cookie);
+
+/** video_stream_queue_output: lend a resource for a frame. */
+void video_stream_queue_output(VideoStream *stream, uint32_t resource_id,
+                               uint64_t cookie);
+
+/** video_stream_close: cancel all, then answer when the worker is gone. */
+void video_stream_close(VideoStream *stream, uint64_t cookie);
+
+/**
+ * video_stream_abort: the device is reset.
+ * Like close, but without any event.  ops->closed() is called later, or before
+ * this returns.
+ */
+void video_stream_abort(VideoStream *stream);
+
+/** video_stream_pause: the VM stops or goes on. */
+void video_stream_pause(VideoStream *stream, bool paused);
+
+#endif /* HW_VIRTIO_VIDEO_STREAM_H */
