@@ -55,6 +55,10 @@ struct VideoCodecSession {
      * Shared.  @lock guards all of it, and the worker sleeps on @wake.
      * Changing @current_out or @paused takes @mem_lock too, so that the worker
      * may write to guest memory with @mem_lock alone.  @lock comes first.
+     *
+     * What is behind @current_out is the guest side's again as soon as that is
+     * NULL.  So the worker follows the pointer with @lock held only, and
+     * emit() gets a copy, @emitted.
      */
     QemuMutex lock;
     QemuCond wake;
@@ -76,6 +80,7 @@ struct VideoCodecSession {
 
     /* Worker only */
     void *priv;
+    VideoCodecOutput emitted;
     bool have_picture;          /* next_picture() has said 1 */
     bool draining;              /* decode(NULL) went in, -ENODATA not out */
     VideoCodecFormat format;    /* of the current picture */
@@ -187,15 +192,15 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
     const VideoCodecPlane *p = &out->planes[plane];
     size_t offset = p->offset + (size_t)row * p->stride;
 
-    assert(plane < out->n_planes && row + n_rows <= p->rows &&
-           bytes <= p->stride);
+    assert(out == &s->emitted && plane < out->n_planes &&
+           row + n_rows <= p->rows && bytes <= p->stride);
 
     QEMU_LOCK_GUARD(&s->mem_lock);
-    while (s->paused && s->current_out == out) {
+    while (s->paused && s->current_out) {
         qemu_cond_wait(&s->mem_resumed, &s->mem_lock);
     }
-    if (s->current_out != out) {
-        return false;
+    if (!s->current_out) {
+        return false;       /* taken back: even p->mem may be gone */
     }
     if (src_stride == p->stride && n_rows) {
         /* One piece; the padding of the last row stays as it is */
@@ -249,10 +254,12 @@ static void video_codec_worker_emit(VideoCodecSession *s)
 
     QTAILQ_REMOVE(&s->outputs, out, next);
     session_set_current_out(s, out);
+    out->touched = true;
+    s->emitted = *out;
     assert(out->width == s->format.width && out->height == s->format.height);
 
     qemu_mutex_unlock(&s->lock);
-    done = VIDEO_CODEC_GET_CLASS(s->codec)->emit(s->priv, out);
+    done = VIDEO_CODEC_GET_CLASS(s->codec)->emit(s->priv, &s->emitted);
     qemu_mutex_lock(&s->lock);
 
     s->have_picture = !done;
@@ -262,6 +269,8 @@ static void video_codec_worker_emit(VideoCodecSession *s)
     }
     session_set_current_out(s, NULL);
     if (done && generation == s->generation) {
+        out->timestamp = s->emitted.timestamp;
+        out->corrupt = s->emitted.corrupt;
         session_post(s, EVENT_OUTPUT_DONE)->out = out;
     } else {
         QTAILQ_INSERT_HEAD(&s->outputs, out, next);
@@ -432,36 +441,40 @@ static void session_deliver(VideoCodecSession *s, Event *event)
     }
 }
 
-/*
- * Deliver what has happened so far.
- * Returns: true if the worker has ended.
- */
-static bool session_deliver_all(VideoCodecSession *s)
+/* Take the next event but for EVENT_CLOSED, which is the last and stays. */
+static Event *session_take_event(VideoCodecSession *s)
 {
-    while (true) {
-        Event *event;
-        EventType type;
+    Event *event;
 
-        WITH_QEMU_LOCK_GUARD(&s->lock) {
-            event = QTAILQ_FIRST(&s->events);
-            if (event) {
-                QTAILQ_REMOVE(&s->events, event, next);
-            }
-        }
-        if (!event) {
-            return false;
-        }
+    QEMU_LOCK_GUARD(&s->lock);
+    event = QTAILQ_FIRST(&s->events);
+    if (!event || event->type == EVENT_CLOSED) {
+        return NULL;
+    }
+    QTAILQ_REMOVE(&s->events, event, next);
+    return event;
+}
 
-        type = event->type;
+/* Deliver what has happened so far. */
+static void session_deliver_all(VideoCodecSession *s)
+{
+    Event *event;
+
+    while ((event = session_take_event(s))) {
         if (!s->closed) {
             session_deliver(s, event);
         }
         video_codec_input_free(event->in);
         g_free(event);
-        if (type == EVENT_CLOSED) {
-            return true;
-        }
     }
+}
+
+/* Has the worker ended, and has all been delivered? */
+static bool session_has_ended(VideoCodecSession *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    return !QTAILQ_EMPTY(&s->events) &&
+           QTAILQ_FIRST(&s->events)->type == EVENT_CLOSED;
 }
 
 static void session_bh(void *opaque)
@@ -471,7 +484,8 @@ static void session_bh(void *opaque)
     if (s->paused && !s->orphan) {
         return;     /* pause(false) schedules it again */
     }
-    if (!session_deliver_all(s)) {
+    session_deliver_all(s);
+    if (!session_has_ended(s)) {
         return;
     }
     if (!s->orphan) {
@@ -561,7 +575,7 @@ void video_codec_session_flush(VideoCodecSession *s)
 
         QEMU_LOCK_GUARD(&s->lock);
         if (s->closed) {
-            return;     /* it had failed, and its owner drew the line */
+            return;     /* it had failed, and its owner has closed it */
         }
         if (QTAILQ_EMPTY(&s->events)) {
             session_drop_input(s);

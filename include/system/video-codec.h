@@ -163,6 +163,9 @@ void video_codec_input_free(VideoCodecInput *in);
  * @planes, @n_planes: where it goes
  * @opaque: for the guest side
  *
+ * Set by the session:
+ * @touched: the codec has had it, so its memory may have been written
+ *
  * Result, valid in output_done():
  * @timestamp: of the first input that the frame was made from
  * @corrupt: the frame may show errors
@@ -173,6 +176,8 @@ typedef struct VideoCodecOutput {
     VideoCodecPlane planes[VIDEO_MAX_PLANES];
     unsigned n_planes;
     void *opaque;
+
+    bool touched;
 
     uint64_t timestamp;
     bool corrupt;
@@ -344,8 +349,9 @@ struct VideoCodec {
  *         video_codec_output_write_rows(), set @out->timestamp and
  *         @out->corrupt, and let go of the frame.  @out->width/height are
  *         those of the frame's format; @out->fourcc is any of the codec's
- *         raw formats.  false if write_rows() said false: keep the frame, it
- *         will be emitted to another output.
+ *         raw formats.  @out is a copy that is the worker's, but follow its
+ *         pointers only through write_rows().  false if write_rows() said
+ *         false: keep the frame, it will be emitted to another output.
  * @flush: forget input and frames, keep parameter sets.
  */
 struct VideoCodecClass {

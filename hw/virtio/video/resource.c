@@ -10,6 +10,7 @@
 #include "qapi/error.h"
 #include "qemu/iov.h"
 #include "qemu/rcu.h"
+#include "exec/address-spaces.h"
 #include "resource.h"
 
 /* A buffer that is being built, piece by piece. */
@@ -225,8 +226,15 @@ void video_resource_set_dirty(const VideoResource *res, unsigned index,
         if (offset < start + len) {
             size_t n = MIN(size, start + len - offset);
 
-            memory_region_set_dirty(buf->regions[i],
-                                    buf->xlat[i] + (offset - start), n);
+            /*
+             * What ends a mapping tells the dirty log and, other than
+             * memory_region_set_dirty(), TCG, which may have translated code
+             * that was there.
+             */
+            memory_region_ref(buf->regions[i]);
+            address_space_unmap(&address_space_memory,
+                                (uint8_t *)buf->mem.iov[i].iov_base +
+                                (offset - start), n, true, n);
             offset += n;
             size -= n;
         }

@@ -61,6 +61,9 @@ typedef struct VideoResource {
  * Every byte must be plain RAM; entries must be page-aligned, not empty, must
  * not wrap and not overlap.  Spec: RESOURCE_GUEST_PAGES.
  *
+ * The memory is pinned: with a vIOMMU, what the guest unmaps there stays the
+ * device's until the resource is detached.
+ *
  * Returns: false if it can't be used; nothing is attached then.
  */
 bool video_resource_attach(VideoResource *res, AddressSpace *as,
@@ -79,7 +82,7 @@ void video_resource_read(const VideoResource *res, size_t offset, void *dst,
 
 /**
  * video_resource_set_dirty: @size bytes from @offset of buffer @index were
- * written; tells the dirty log.
+ * written; tells those who watch guest memory.
  */
 void video_resource_set_dirty(const VideoResource *res, unsigned index,
                               size_t offset, size_t size);

@@ -63,6 +63,7 @@ struct VideoStream {
     uint32_t num_resources[VIDEO_QUEUE__MAX];
     QTAILQ_HEAD(, VideoCommand) commands;
     uint32_t num_commands;
+    bool canceling;             /* @commands are going: start none */
     QTAILQ_HEAD(, VideoResource) outputs;   /* queued, oldest first */
     bool blocked;               /* the output queue */
 };
@@ -133,17 +134,19 @@ static void stream_answer(VideoStream *stream, VideoCommandType type,
     stream_event(stream, &event);
 }
 
+/* @params: an empty set for SET_PARAMS and GET_PARAMS, else NULL */
 static void stream_cancel(VideoStream *stream, VideoCommandType type,
-                          VideoQueue queue, uint64_t cookie)
+                          VideoQueue queue, uint64_t cookie,
+                          const VideoParams *params)
 {
     VideoEvent event = {
-        .type = type, .queue = queue, .cookie = cookie, .canceled = true,
+        .type = type, .queue = queue, .cookie = cookie, .params = params,
+        .canceled = true,
     };
 
     stream_event(stream, &event);
 }
 
-/* An answer with parameters; @params may be NULL, for an error. */
 static void stream_answer_params(VideoStream *stream, VideoCommandType type,
                                  uint64_t cookie, const VideoParams *params,
                                  bool error, bool blocked)
@@ -292,11 +295,27 @@ static void stream_lend_outputs(VideoStream *stream)
     }
 }
 
+/* The codec has written, or may have, to all planes of a resource. */
+static void stream_set_dirty(VideoResource *res)
+{
+    const VideoCodecOutput *out = &res->output;
+
+    for (unsigned i = 0; i < out->n_planes; i++) {
+        const VideoCodecPlane *p = &out->planes[i];
+        unsigned buffer = container_of(p->mem, VideoBuffer, mem) - res->buffers;
+
+        video_resource_set_dirty(res, buffer, p->offset, p->stride * p->rows);
+    }
+}
+
 static bool stream_take_back(void *opaque, VideoCodecOutput *out)
 {
     VideoResource *res = out->opaque;
 
     res->lent = false;
+    if (out->touched) {
+        stream_set_dirty(res);
+    }
     return true;
 }
 
@@ -319,7 +338,7 @@ static void stream_output_cancel(VideoStream *stream, VideoResource *res)
     QTAILQ_REMOVE(&stream->outputs, res, next);
     res->queued = false;
     stream_cancel(stream, VIDEO_COMMAND_RESOURCE_QUEUE, VIDEO_QUEUE_OUTPUT,
-                  res->cookie);
+                  res->cookie, NULL);
 }
 
 /* With the outputs revoked: cancel those that the current format can't use. */
@@ -365,7 +384,7 @@ void video_stream_queue_output(VideoStream *stream, uint32_t resource_id,
          */
         if (stream->blocked) {
             stream_cancel(stream, VIDEO_COMMAND_RESOURCE_QUEUE,
-                          VIDEO_QUEUE_OUTPUT, cookie);
+                          VIDEO_QUEUE_OUTPUT, cookie, NULL);
         } else {
             stream_guest_error(stream, "output resource %u is too small",
                                resource_id);
@@ -420,6 +439,16 @@ static uint32_t stream_first_raw(VideoStream *stream)
         ctz32(stream_coded_caps(stream, stream->coded)->raw_mask)];
 }
 
+/* The largest frame of the current coded format */
+static void stream_max_size(VideoStream *stream, uint32_t *width,
+                            uint32_t *height)
+{
+    const VideoCodedCaps *coded = stream_coded_caps(stream, stream->coded);
+
+    *width = MIN(coded->max_width, stream->ctx->max_width);
+    *height = MIN(coded->max_height, stream->ctx->max_height);
+}
+
 static void stream_reset_crop(VideoStream *stream)
 {
     stream->crop = stream->known ? stream->visible : (VideoRect) {
@@ -433,7 +462,7 @@ static void stream_reset_crop(VideoStream *stream)
  */
 static bool stream_adjust_raw(VideoStream *stream, VideoRawFormat *raw)
 {
-    VideoStreamContext *ctx = stream->ctx;
+    uint32_t max_width, max_height;
 
     if (!stream_raw_linked(stream, raw->fourcc) ||
         raw->modifier != DRM_FORMAT_MOD_LINEAR) {
@@ -444,8 +473,9 @@ static bool stream_adjust_raw(VideoStream *stream, VideoRawFormat *raw)
         raw->width = stream->raw.width;
         raw->height = stream->raw.height;
     }
-    raw->width = MIN(MAX(raw->width, 1), ctx->max_width);
-    raw->height = MIN(MAX(raw->height, 1), ctx->max_height);
+    stream_max_size(stream, &max_width, &max_height);
+    raw->width = MIN(MAX(raw->width, 1), max_width);
+    raw->height = MIN(MAX(raw->height, 1), max_height);
     raw->stride_align = video_align_closest(raw->stride_align,
                                             VIDEO_STRIDE_ALIGN_MASK);
     raw->height_align = video_align_closest(raw->height_align,
@@ -498,23 +528,29 @@ static bool params_are_change(VideoStream *stream, const VideoParams *params)
 }
 
 /*
- * Does a SET_PARAMS start with an implicit drain?  While the output is blocked
- * its parameters do not: what they were blocked for has been drained already,
- * and another drain could not end.
+ * Does a SET_PARAMS start with an implicit drain?  On the main queue and while
+ * the output is blocked its parameters do not: what they were blocked for has
+ * been drained already, and another drain could not end.
  */
-static bool stream_needs_drain(VideoStream *stream, const VideoParams *params)
+static bool stream_needs_drain(VideoStream *stream, const VideoParams *params,
+                               bool main)
 {
     return stream->session &&
-           !(stream->blocked && params->set == VIDEO_SET_RAW) &&
+           !(main && stream->blocked && params->set == VIDEO_SET_RAW) &&
            params_are_change(stream, params);
 }
 
 static void stream_end_session(VideoStream *stream);
 
-/* Returns: false if it is not supported; *raw_changed is set if it had to. */
+/*
+ * The raw format goes with it where it has to; then the output is blocked.
+ * Returns: false if it is not supported.
+ */
 static bool stream_set_coded_format(VideoStream *stream,
-                                    VideoCodedFormat coded, bool *raw_changed)
+                                    VideoCodedFormat coded)
 {
+    VideoRawFormat raw = stream->raw;
+
     if (!stream_coded_caps(stream, coded)) {
         return false;
     }
@@ -523,14 +559,18 @@ static bool stream_set_coded_format(VideoStream *stream,
     }
     stream->coded = coded;
     stream->known = false;
-    stream_reset_crop(stream);
     stream_end_session(stream);
-    if (!stream_raw_linked(stream, stream->raw.fourcc)) {
-        stream->raw.fourcc = stream_first_raw(stream);
+    if (!stream_raw_linked(stream, raw.fourcc)) {
+        raw.fourcc = stream_first_raw(stream);
         stream->raw_chosen = false;
-        stream_cancel_unfit(stream);
-        *raw_changed = true;
     }
+    stream_adjust_raw(stream, &raw);
+    if (!video_format_equal(&raw, &stream->raw)) {
+        stream->raw = raw;
+        stream_block(stream);
+        stream_cancel_unfit(stream);
+    }
+    stream_reset_crop(stream);
     return true;
 }
 
@@ -594,12 +634,11 @@ static bool stream_set_num(VideoStream *stream, VideoQueue queue,
  * Returns: false if it can't be mended.
  */
 static bool stream_set_param(VideoStream *stream, VideoSet set,
-                             VideoParam *param, bool *raw_changed,
-                             Error **errp)
+                             VideoParam *param, Error **errp)
 {
     switch (param->type) {
     case VIDEO_PARAM_CODED_FORMAT:
-        if (!stream_set_coded_format(stream, param->coded, raw_changed)) {
+        if (!stream_set_coded_format(stream, param->coded)) {
             error_setg(errp, "coded format %d is not supported", param->coded);
             return false;
         }
@@ -634,30 +673,27 @@ static bool stream_set_param(VideoStream *stream, VideoSet set,
 static void stream_apply_params(VideoStream *stream, VideoParams *params,
                                 uint64_t cookie)
 {
-    bool change = params_are_change(stream, params);
-    bool block = change && params->set == VIDEO_SET_RAW;
     bool was_blocked = stream->blocked;
     Error *err = NULL;
     guint i;
 
-    if (block) {
-        stream_block(stream);
-    }
     for (i = 0; i < params->params->len; i++) {
-        if (!stream_set_param(stream, params->set, video_params_get(params, i),
-                              &block, &err)) {
+        VideoParam *param = video_params_get(params, i);
+
+        if (params->set == VIDEO_SET_RAW &&
+            param_is_change(stream, params->set, param)) {
+            stream_block(stream);
+        }
+        if (!stream_set_param(stream, params->set, param, &err)) {
             break;
         }
-    }
-    if (block) {
-        stream_block(stream);
     }
     if (err) {
         g_array_set_size(params->params, i);
         stream_guest_error(stream, "SET_PARAMS: %s", error_get_pretty(err));
     }
     stream_answer_params(stream, VIDEO_COMMAND_SET_PARAMS, cookie, params,
-                         err != NULL, block && !was_blocked);
+                         err != NULL, stream->blocked && !was_blocked);
     error_free(err);
 }
 
@@ -743,7 +779,11 @@ static void command_cancel(VideoStream *stream, VideoCommand *cmd)
     if (cmd->type == VIDEO_COMMAND_RESOURCE_QUEUE) {
         stream->resources[VIDEO_QUEUE_INPUT][cmd->resource_id].queued = false;
     }
-    stream_cancel(stream, cmd->type, VIDEO_QUEUE_INPUT, cmd->cookie);
+    if (cmd->params) {
+        g_array_set_size(cmd->params->params, 0);
+    }
+    stream_cancel(stream, cmd->type, VIDEO_QUEUE_INPUT, cmd->cookie,
+                  cmd->params);
     command_finish(stream, cmd);
 }
 
@@ -752,26 +792,25 @@ static void stream_cancel_inputs(VideoStream *stream)
 {
     VideoCommand *cmd;
 
+    stream->canceling = true;
     if (stream->session) {
         video_codec_session_flush(stream->session);
     }
     while ((cmd = QTAILQ_FIRST(&stream->commands))) {
         command_cancel(stream, cmd);
     }
+    stream->canceling = false;
 }
 
-/* Is there room for one more command? If not, the command gets an error. */
-static bool stream_accept(VideoStream *stream, VideoCommandType type,
-                          size_t bytes, uint64_t cookie)
+/* Is there room for one more command that takes @bytes? They are charged. */
+static bool stream_accept(VideoStream *stream, size_t bytes)
 {
     if (stream->num_commands >= stream->ctx->max_commands) {
         stream_guest_error(stream, "more than %u commands wait",
                            stream->ctx->max_commands);
-    } else if (stream_charge(stream, bytes)) {
-        return true;
+        return false;
     }
-    stream_answer(stream, type, VIDEO_QUEUE_INPUT, cookie, true);
-    return false;
+    return stream_charge(stream, bytes);
 }
 
 void video_stream_set_params(VideoStream *stream, VideoParams *params,
@@ -780,11 +819,14 @@ void video_stream_set_params(VideoStream *stream, VideoParams *params,
     size_t bytes = video_params_host_bytes(params);
     VideoCommand *cmd, *pos = NULL;
 
-    if (!stream_accept(stream, VIDEO_COMMAND_SET_PARAMS, bytes, cookie)) {
+    if (!stream_accept(stream, bytes)) {
+        g_array_set_size(params->params, 0);
+        stream_answer_params(stream, VIDEO_COMMAND_SET_PARAMS, cookie, params,
+                             true, false);
         video_params_free(params);
         return;
     }
-    if (!in_order && !stream_needs_drain(stream, params)) {
+    if (!in_order && !stream_needs_drain(stream, params, true)) {
         stream_apply_params(stream, params, cookie);
         video_params_free(params);
         stream_uncharge(stream, bytes);
@@ -820,7 +862,11 @@ void video_stream_get_params(VideoStream *stream, VideoSet set, bool in_order,
         stream_answer_get(stream, set, cookie);
         return;
     }
-    if (!stream_accept(stream, VIDEO_COMMAND_GET_PARAMS, 0, cookie)) {
+    if (!stream_accept(stream, 0)) {
+        g_autoptr(VideoParams) empty = video_params_new(set);
+
+        stream_answer_params(stream, VIDEO_COMMAND_GET_PARAMS, cookie, empty,
+                             true, false);
         return;
     }
     cmd = command_new(stream, VIDEO_COMMAND_GET_PARAMS, cookie);
@@ -833,7 +879,9 @@ void video_stream_drain(VideoStream *stream, uint64_t cookie)
 {
     VideoCommand *cmd;
 
-    if (!stream_accept(stream, VIDEO_COMMAND_DRAIN, 0, cookie)) {
+    if (!stream_accept(stream, 0)) {
+        stream_answer(stream, VIDEO_COMMAND_DRAIN, VIDEO_QUEUE_INPUT, cookie,
+                      true);
         return;
     }
     cmd = command_new(stream, VIDEO_COMMAND_DRAIN, cookie);
@@ -869,7 +917,7 @@ void video_stream_queue_input(VideoStream *stream, uint32_t resource_id,
 {
     VideoResource *res = stream_resource(stream, VIDEO_QUEUE_INPUT,
                                          resource_id);
-    VideoCodecInput *in = NULL;
+    VideoCodecInput *in;
     VideoCommand *cmd;
 
     if (!res || !res->n_buffers || res->queued) {
@@ -882,9 +930,9 @@ void video_stream_queue_input(VideoStream *stream, uint32_t resource_id,
     if (!in) {
         goto error;
     }
-    if (!stream_accept(stream, VIDEO_COMMAND_RESOURCE_QUEUE, size, cookie)) {
+    if (!stream_accept(stream, size)) {
         video_codec_input_free(in);
-        return;
+        goto error;
     }
 
     in->timestamp = timestamp;
@@ -928,7 +976,8 @@ void video_stream_reset(VideoStream *stream, VideoQueue queue, uint64_t cookie)
         stream_cancel_inputs(stream);
         if (stream->state != STREAM_OPEN) {
             /* The codec's last words were that it failed */
-            stream_cancel(stream, VIDEO_COMMAND_QUEUE_RESET, queue, cookie);
+            stream_cancel(stream, VIDEO_COMMAND_QUEUE_RESET, queue, cookie,
+                          NULL);
             return;
         }
     } else {
@@ -945,13 +994,10 @@ static const VideoCodecSessionOps session_ops;
 
 static void stream_start_session(VideoStream *stream)
 {
-    VideoCodecParams params = {
-        .coded = stream->coded,
-        .max_width = stream->ctx->max_width,
-        .max_height = stream->ctx->max_height,
-    };
+    VideoCodecParams params = { .coded = stream->coded };
 
     if (!stream->session) {
+        stream_max_size(stream, &params.max_width, &params.max_height);
         stream->session = video_codec_session_open(stream->ctx->codec, &params,
                                                    &session_ops, stream);
         stream_lend_outputs(stream);
@@ -1003,7 +1049,8 @@ static bool command_start(VideoStream *stream, VideoCommand *cmd)
         if (!first && !cmd->main) {
             return false;
         }
-        if (!cmd->drained && stream_needs_drain(stream, cmd->params)) {
+        if (!cmd->drained &&
+            stream_needs_drain(stream, cmd->params, cmd->main)) {
             command_send_drain(stream, cmd);
             return false;
         }
@@ -1032,6 +1079,9 @@ static void stream_pump(VideoStream *stream)
 {
     VideoCommand *cmd, *next;
 
+    if (stream->canceling) {
+        return;
+    }
     QTAILQ_FOREACH_SAFE(cmd, &stream->commands, next, next) {
         if (command_is_barrier(cmd)) {
             return;
@@ -1078,9 +1128,9 @@ static void stream_output_done(void *opaque, VideoCodecOutput *out)
 
         event.offsets[i] = p->offset;
         event.sizes[i] = p->stride * p->rows;
-        video_resource_set_dirty(res, p->buffer, p->offset, event.sizes[i]);
     }
 
+    stream_set_dirty(res);
     QTAILQ_REMOVE(&stream->outputs, res, next);
     res->queued = false;
     res->lent = false;
@@ -1241,12 +1291,13 @@ VideoStream *video_stream_new(VideoStreamContext *ctx, const char *name,
     stream->raw = (VideoRawFormat) {
         .fourcc = stream_first_raw(stream),
         .modifier = DRM_FORMAT_MOD_LINEAR,
-        .width = MIN(640, ctx->max_width),
-        .height = MIN(480, ctx->max_height),
+        .width = 640,
+        .height = 480,
         .stride_align = 64,
         .height_align = 1,
         .plane_align = 1,
     };
+    stream_adjust_raw(stream, &stream->raw);
     stream_reset_crop(stream);
     return stream;
 }
@@ -1292,7 +1343,7 @@ void video_stream_abort(VideoStream *stream)
 
 void video_stream_pause(VideoStream *stream, bool paused)
 {
-    if (stream->session && stream->state != STREAM_ABORTED) {
+    if (stream->session) {
         video_codec_session_pause(stream->session, paused);
     }
 }

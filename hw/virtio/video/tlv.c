@@ -192,7 +192,8 @@ static bool read_param(VideoSet set, const Tlv *tlv, uint32_t max_entries,
 }
 
 VideoParams *tlv_read_params(const void *data, size_t size,
-                             uint32_t max_entries, Error **errp)
+                             uint32_t max_params, uint32_t max_entries,
+                             Error **errp)
 {
     g_autoptr(VideoParams) params = NULL;
     TlvReader outer = { data, size }, inner;
@@ -219,7 +220,8 @@ VideoParams *tlv_read_params(const void *data, size_t size,
     inner = (TlvReader) { tlv.value, tlv.length };
     while ((ret = tlv_read(&inner, &tlv, NULL))) {
         VideoParam param = { .type = VIDEO_PARAM_INVALID };
-        bool ok = ret > 0 && read_param(params->set, &tlv, max_entries, &param);
+        bool ok = ret > 0 && params->params->len < max_params &&
+                  read_param(params->set, &tlv, max_entries, &param);
 
         video_params_add(params, param);
         if (!ok) {
@@ -368,19 +370,36 @@ static void write_coded_set(GByteArray *buf, const TlvCaps *caps,
     tlv_end(buf, set);
 }
 
-static void write_raw_set(GByteArray *buf, const TlvCaps *caps,
-                          uint32_t fourcc)
+/* The largest frame that some coded format can have in raw format @raw */
+static void raw_max_size(const TlvCaps *caps, unsigned raw,
+                         uint32_t *width, uint32_t *height)
+{
+    *width = 1;
+    *height = 1;
+    for (unsigned i = 0; i < caps->codec->n_decoders; i++) {
+        const VideoCodedCaps *coded = &caps->codec->decoders[i];
+
+        if (coded->raw_mask & (1u << raw)) {
+            *width = MAX(*width, MIN(coded->max_width, caps->max_width));
+            *height = MAX(*height, MIN(coded->max_height, caps->max_height));
+        }
+    }
+}
+
+static void write_raw_set(GByteArray *buf, const TlvCaps *caps, unsigned raw)
 {
     guint set = tlv_begin(buf, VIRTIO_VIDEO_TLV_RAW_SET);
+    uint32_t max_width, max_height;
     guint tlv;
 
+    raw_max_size(caps, raw, &max_width, &max_height);
     tlv = tlv_begin(buf, VIRTIO_VIDEO_TLV_RAW_FORMAT);
     put_le32(buf, VIRTIO_VIDEO_PLANES_LAYOUT_SINGLE_BUFFER |
                   VIRTIO_VIDEO_PLANES_LAYOUT_MULTI_BUFFERS);
-    put_le32(buf, fourcc);
+    put_le32(buf, caps->codec->raws[raw]);
     put_le64(buf, DRM_FORMAT_MOD_LINEAR);
-    put_range(buf, 1, caps->max_width);
-    put_range(buf, 1, caps->max_height);
+    put_range(buf, 1, max_width);
+    put_range(buf, 1, max_height);
     put_le32(buf, VIDEO_STRIDE_ALIGN_MASK);
     put_le32(buf, VIDEO_HEIGHT_ALIGN_MASK);
     put_le32(buf, VIDEO_PLANE_ALIGN_MASK);
@@ -414,7 +433,7 @@ void tlv_write_caps(GByteArray *buf, const TlvCaps *caps)
         write_coded_set(buf, caps, &caps->codec->decoders[i]);
     }
     for (unsigned i = 0; i < caps->codec->n_raws; i++) {
-        write_raw_set(buf, caps, caps->codec->raws[i]);
+        write_raw_set(buf, caps, i);
     }
     if (caps->link_decoder) {
         write_decoder_link(buf, caps->codec);

@@ -42,18 +42,20 @@ int tlv_read(TlvReader *reader, Tlv *tlv, Error **errp);
 /**
  * tlv_read_params: read the container of a SET_PARAMS or GET_PARAMS command.
  * @data, @size: all that follows the command's header
+ * @max_params: limit for the number of parameters
  * @max_entries: limit for the guest page entries of one resource
  * @errp: what is wrong
  *
  * A missing or broken container is an error.  Inside it, a TLV that is broken,
- * can't be a parameter of the set, or has an impossible value becomes a
- * VIDEO_PARAM_INVALID, since the ones before it must still be applied; nothing
- * behind it is read.
+ * can't be a parameter of the set, has an impossible value or is one too many
+ * becomes a VIDEO_PARAM_INVALID, since the ones before it must still be
+ * applied; nothing behind it is read.
  *
  * Returns: the parameters, or NULL with @errp set.
  */
 VideoParams *tlv_read_params(const void *data, size_t size,
-                             uint32_t max_entries, Error **errp);
+                             uint32_t max_params, uint32_t max_entries,
+                             Error **errp);
 
 /** tlv_write_params: append @params as a container TLV to @buf. */
 void tlv_write_params(GByteArray *buf, const VideoParams *params);

@@ -49,8 +49,10 @@ struct VirtIOVideo {
     Error *blocker;
     VMChangeStateEntry *vmstate_change;
 
-    /* Migration refuses another configuration */
+    /* Migration only: refuses another configuration, takes @events along */
     uint32_t mig_caps_length;
+    uint32_t mig_events_size;
+    uint8_t *mig_events;
 };
 
 #endif /* HW_VIRTIO_VIDEO_DEVICE_H */

@@ -33,8 +33,12 @@
 #define COMMAND_QUEUE_SIZE 256
 #define EVENT_QUEUE_SIZE 256
 
-/* Commands taken before others may use the main loop */
+/* Commands, and bytes of them, taken before others may use the main loop */
 #define COMMANDS_PER_PASS 64
+#define BYTES_PER_PASS (256 * KiB)
+
+/* Parameters of a set besides the attached resources */
+#define MAX_SINGLE_PARAMS 8
 
 /* Commands of one stream that may wait in its input queue */
 #define MAX_STREAM_COMMANDS 256
@@ -57,6 +61,13 @@ struct VirtIOVideoStream {
 static bool virtio_video_has_feature(VirtIOVideo *dev, unsigned feature)
 {
     return virtio_vdev_has_feature(VIRTIO_DEVICE(dev), feature);
+}
+
+/* May the queues be touched? */
+static bool virtio_video_is_running(VirtIOVideo *dev)
+{
+    return runstate_is_running() &&
+           (VIRTIO_DEVICE(dev)->status & VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
 /*
@@ -128,8 +139,6 @@ static int virtio_video_validate_features(VirtIODevice *vdev)
                       "negotiated\n", vdev->name);
         return -EINVAL;
     }
-    dev->ctx.contiguous =
-        !virtio_video_has_feature(dev, VIRTIO_VIDEO_F_RESOURCE_NON_CONTIG);
     return 0;
 }
 
@@ -149,7 +158,7 @@ static bool virtio_video_block_migration(VirtIOVideo *dev, Error **errp)
 
 static void virtio_video_update_blocker(VirtIOVideo *dev)
 {
-    if (!dev->blocker || dev->n_events) {
+    if (!dev->blocker) {
         return;
     }
     for (uint32_t i = 0; i < dev->max_streams; i++) {
@@ -158,6 +167,59 @@ static void virtio_video_update_blocker(VirtIOVideo *dev)
         }
     }
     migrate_del_blocker(&dev->blocker);
+}
+
+/* Events that wait for buffers go along, each behind its size. */
+static int virtio_video_pre_save(void *opaque)
+{
+    VirtIOVideo *dev = opaque;
+    GByteArray *buf = g_byte_array_new();
+    VirtIOVideoEvent *event;
+
+    QSIMPLEQ_FOREACH(event, &dev->events, next) {
+        uint32_t size = cpu_to_le32(event->size);
+
+        g_byte_array_append(buf, (const uint8_t *)&size, sizeof(size));
+        g_byte_array_append(buf, event->data, event->size);
+    }
+    g_free(dev->mig_events);
+    dev->mig_events_size = buf->len;
+    dev->mig_events = g_byte_array_free(buf, false);
+    return 0;
+}
+
+static void virtio_video_add_event(VirtIOVideo *dev, const void *data,
+                                   size_t size)
+{
+    VirtIOVideoEvent *event = g_malloc(sizeof(*event) + size);
+
+    event->size = size;
+    memcpy(event->data, data, size);
+    QSIMPLEQ_INSERT_TAIL(&dev->events, event, next);
+    dev->n_events++;
+    qemu_bh_schedule(dev->event_bh);
+}
+
+static int virtio_video_post_load(void *opaque, int version_id)
+{
+    VirtIOVideo *dev = opaque;
+    const uint8_t *p = dev->mig_events;
+    size_t left = dev->mig_events_size;
+
+    while (left) {
+        uint32_t size = left < sizeof(size) ? UINT32_MAX : ldl_le_p(p);
+
+        if (size < sizeof(struct virtio_video_event_header) ||
+            size > left - sizeof(size)) {
+            error_report("%s: broken event", VIRTIO_DEVICE(dev)->name);
+            return -EINVAL;
+        }
+        virtio_video_add_event(dev, p + sizeof(size), size);
+        p += sizeof(size) + size;
+        left -= sizeof(size) + size;
+    }
+    g_clear_pointer(&dev->mig_events, g_free);
+    return 0;
 }
 
 /*
@@ -180,19 +242,12 @@ static void virtio_video_event(VirtIOVideo *dev, const void *data, size_t size,
                                const VideoParams *params)
 {
     g_autoptr(GByteArray) buf = g_byte_array_new();
-    VirtIOVideoEvent *event;
 
     g_byte_array_append(buf, data, size);
     if (params) {
         tlv_write_params(buf, params);
     }
-    event = g_malloc(sizeof(*event) + buf->len);
-    event->size = buf->len;
-    memcpy(event->data, buf->data, buf->len);
-
-    QSIMPLEQ_INSERT_TAIL(&dev->events, event, next);
-    dev->n_events++;
-    qemu_bh_schedule(dev->event_bh);
+    virtio_video_add_event(dev, buf->data, buf->len);
 }
 
 static void virtio_video_error_event(VirtIOVideo *dev, uint32_t type,
@@ -254,7 +309,7 @@ static void virtio_video_event_bh(void *opaque)
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
     bool notify = false;
 
-    if (!runstate_is_running() || !(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+    if (!virtio_video_is_running(dev)) {
         return;
     }
 
@@ -267,27 +322,26 @@ static void virtio_video_event_bh(void *opaque)
         if (!elem) {
             break;
         }
-        if (!virtio_video_write_event(dev, elem, event)) {
-            virtqueue_detach_element(dev->event_vq, elem, 0);
-            g_free(elem);
-            break;
-        }
-        notify = true;
-        g_free(elem);
         QSIMPLEQ_REMOVE_HEAD(&dev->events, next);
         dev->n_events--;
+        if (virtio_video_write_event(dev, elem, event)) {
+            notify = true;
+        } else {
+            virtqueue_detach_element(dev->event_vq, elem, 0);
+        }
+        g_free(elem);
         g_free(event);
     }
     if (notify) {
         virtio_notify(vdev, dev->event_vq);
         qemu_bh_schedule(dev->command_bh);  /* it may have been held up */
     }
-    virtio_video_update_blocker(dev);
 }
 
+/* Queues are worked on in guarded BHs: a guest's "memory" may be our own BAR */
 static void virtio_video_handle_event(VirtIODevice *vdev, VirtQueue *vq)
 {
-    virtio_video_event_bh(VIRTIO_VIDEO(vdev));
+    qemu_bh_schedule(VIRTIO_VIDEO(vdev)->event_bh);
 }
 
 /*
@@ -422,6 +476,10 @@ static bool virtio_video_open(Request *req)
         return false;
     }
 
+    /* What was settled with the features: a vIOMMU may be in between */
+    dev->ctx.as = VIRTIO_DEVICE(dev)->dma_as;
+    dev->ctx.contiguous =
+        !virtio_video_has_feature(dev, VIRTIO_VIDEO_F_RESOURCE_NON_CONTIG);
     vs = g_new0(VirtIOVideoStream, 1);
     vs->dev = dev;
     vs->id = req->stream_id;
@@ -448,6 +506,7 @@ static VideoParams *request_params(Request *req)
     Error *err = NULL;
 
     params = tlv_read_params(req->data + header, req->size - header,
+                             req->dev->ctx.max_resources + MAX_SINGLE_PARAMS,
                              req->dev->ctx.max_entries, &err);
     if (!params) {
         request_error(req, "%s", error_get_pretty(err));
@@ -640,6 +699,7 @@ static void virtio_video_stream_command(VirtIOVideo *dev,
     if (too_long) {
         request_error(&req, "the request is too long");
     } else if (!info || info->type != req.type) {
+        /* or the guest has changed it between the two looks */
         request_error(&req, "unknown command");
     } else if (virtio_video_dispatch(&req, info)) {
         return;
@@ -691,9 +751,15 @@ static bool virtio_video_command(VirtIOVideo *dev, VirtQueueElement *elem)
     }
 
     info = command_find(type);
-    if (size < (info ? info->size :
-                sizeof(struct virtio_video_stream_cmd_header))) {
+    if (info && size < info->size) {
         return false;
+    }
+    if (size < sizeof(struct virtio_video_stream_cmd_header)) {
+        /* Who knows what it is; there is nothing to address an answer to */
+        qemu_log_mask(LOG_GUEST_ERROR, "%s: unknown command 0x%x\n",
+                      VIRTIO_DEVICE(dev)->name, type);
+        virtqueue_push(dev->command_vq, elem, 0);
+        return true;
     }
     virtio_video_stream_command(dev, elem, size, info);
     return true;
@@ -703,17 +769,24 @@ static void virtio_video_command_bh(void *opaque)
 {
     VirtIOVideo *dev = opaque;
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
+    size_t bytes = 0;
     unsigned n;
 
-    if (!runstate_is_running()) {
+    if (!virtio_video_is_running(dev)) {
         return;
     }
-    for (n = 0; n < COMMANDS_PER_PASS && dev->n_events < dev->max_events; n++) {
-        VirtQueueElement *elem = virtqueue_pop(dev->command_vq, sizeof(*elem));
+    for (n = 0; dev->n_events < dev->max_events; n++) {
+        VirtQueueElement *elem;
 
+        if (n == COMMANDS_PER_PASS || bytes >= BYTES_PER_PASS) {
+            qemu_bh_schedule(dev->command_bh);
+            break;
+        }
+        elem = virtqueue_pop(dev->command_vq, sizeof(*elem));
         if (!elem) {
             break;
         }
+        bytes += iov_size(elem->out_sg, elem->out_num);
         if (!virtio_video_command(dev, elem)) {
             virtio_error(vdev, "malformed command");
             virtqueue_detach_element(dev->command_vq, elem, 0);
@@ -725,9 +798,6 @@ static void virtio_video_command_bh(void *opaque)
     if (n) {
         virtio_notify(vdev, dev->command_vq);
     }
-    if (n == COMMANDS_PER_PASS) {
-        qemu_bh_schedule(dev->command_bh);
-    }
 }
 
 static void virtio_video_handle_command(VirtIODevice *vdev, VirtQueue *vq)
@@ -737,7 +807,7 @@ static void virtio_video_handle_command(VirtIODevice *vdev, VirtQueue *vq)
                      "for virtio-mmio, set force-legacy=false");
         return;
     }
-    virtio_video_command_bh(VIRTIO_VIDEO(vdev));
+    qemu_bh_schedule(VIRTIO_VIDEO(vdev)->command_bh);
 }
 
 /*
@@ -760,6 +830,17 @@ static void virtio_video_reset(VirtIODevice *vdev)
     }
     virtio_video_drop_events(dev);
     virtio_video_update_blocker(dev);
+}
+
+/* Drivers may kick before DRIVER_OK */
+static void virtio_video_set_status(VirtIODevice *vdev, uint8_t status)
+{
+    VirtIOVideo *dev = VIRTIO_VIDEO(vdev);
+
+    if (status & VIRTIO_CONFIG_S_DRIVER_OK) {
+        qemu_bh_schedule(dev->event_bh);
+        qemu_bh_schedule(dev->command_bh);
+    }
 }
 
 static void virtio_video_vmstate_change(void *opaque, bool running,
@@ -791,7 +872,7 @@ static bool virtio_video_check_properties(VirtIOVideo *dev, Error **errp)
 {
     VideoStreamContext *ctx = &dev->ctx;
 
-    return virtio_video_check_limit("max-streams", dev->max_streams, 1024,
+    return virtio_video_check_limit("max-streams", dev->max_streams, 256,
                                     errp) &&
            virtio_video_check_limit("max-events", dev->max_events, 65536,
                                     errp) &&
@@ -824,7 +905,7 @@ static bool virtio_video_default_codec(VirtIOVideo *dev, Error **errp)
         object_unparent(obj);
         return false;
     }
-    dev->codec = VIDEO_CODEC(obj);
+    object_property_set_link(OBJECT(dev), "codec", obj, &error_abort);
     info_report("%s: decoding in software (" TYPE_VIDEO_CODEC_LIBAV ")",
                 VIRTIO_DEVICE(dev)->name);
     return true;
@@ -877,7 +958,6 @@ static void virtio_video_realize(DeviceState *qdev, Error **errp)
 
     video_codec_use(dev->codec);
     dev->ctx.codec = dev->codec;
-    dev->ctx.as = vdev->dma_as;
     dev->ctx.max_commands = MAX_STREAM_COMMANDS;
     dev->mig_caps_length = virtio_video_caps_length(dev, vdev->host_features);
     dev->streams = g_new0(VirtIOVideoStream *, dev->max_streams);
@@ -909,6 +989,7 @@ static void virtio_video_unrealize(DeviceState *qdev)
     virtio_delete_queue(dev->command_vq);
     virtio_delete_queue(dev->event_vq);
     g_free(dev->streams);
+    g_free(dev->mig_events);
     video_codec_unuse(dev->codec);
     virtio_cleanup(vdev);
 }
@@ -917,11 +998,16 @@ static const VMStateDescription vmstate_virtio_video_device = {
     .name = "virtio-video-device",
     .version_id = 1,
     .minimum_version_id = 1,
+    .pre_save = virtio_video_pre_save,
+    .post_load = virtio_video_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32_EQUAL(max_streams, VirtIOVideo,
                              "max-streams differs between the two sides"),
         VMSTATE_UINT32_EQUAL(mig_caps_length, VirtIOVideo,
                              "the codecs of the two sides differ"),
+        VMSTATE_UINT32(mig_events_size, VirtIOVideo),
+        VMSTATE_VBUFFER_ALLOC_UINT32(mig_events, VirtIOVideo, 1, NULL,
+                                     mig_events_size),
         VMSTATE_END_OF_LIST()
     },
 };
@@ -966,12 +1052,13 @@ static void virtio_video_class_init(ObjectClass *oc, void *data)
     vdc->get_config = virtio_video_get_config;
     vdc->get_features = virtio_video_get_features;
     vdc->validate_features = virtio_video_validate_features;
+    vdc->set_status = virtio_video_set_status;
     vdc->reset = virtio_video_reset;
     vdc->vmsd = &vmstate_virtio_video_device;
 
     object_class_property_set_description(oc, "codec",
         "id of the video-codec object that does the work "
-        "(default: the best one that this host has)");
+        "(default: software, a video-codec-libav)");
     object_class_property_set_description(oc, "max-streams",
         "streams that can be open at once");
     object_class_property_set_description(oc, "max-events",
