@@ -202,12 +202,11 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
     if (!s->current_out) {
         return false;       /* taken back: even p->mem may be gone */
     }
-    if (src_stride == p->stride && n_rows) {
-        /* One piece; the padding of the last row stays as it is */
-        mem_write(p->mem, offset, src,
-                  (size_t)(n_rows - 1) * p->stride + bytes);
+    if (src_stride == bytes && p->stride == bytes) {
+        mem_write(p->mem, offset, src, n_rows * bytes);
         return true;
     }
+    /* What lies between rows here is none of the guest's business */
     for (uint32_t i = 0; i < n_rows; i++) {
         mem_write(p->mem, offset, src, bytes);
         offset += p->stride;
