@@ -1,0 +1,169 @@
+/*
+ * vvclient survive: broken files through the device, and then a good one
+ *
+ * For tests.  All goes through one QEMU, so what a broken stream leaves behind
+ * would show.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "decode.h"
+#include "vvclient.h"
+
+/* Pixels of a good file, decoded again and again */
+typedef struct VVWitness {
+    VVMedia *media;
+    VVFrame frame;
+    GChecksum *md5;
+    char *expected;             /* of the first time */
+} VVWitness;
+
+/* Totals, for a line at the end */
+typedef struct VVSurvival {
+    unsigned runs, with_errors;
+} VVSurvival;
+
+static void vv_witness_picture(const VVPicture *pic, void *opaque)
+{
+    VVWitness *w = opaque;
+
+    if (vv_frame_convert(&w->frame, pic->raw->fourcc, 8, pic->crop.left,
+                         pic->crop.top, pic->crop.width, pic->crop.height,
+                         &pic->source)) {
+        g_checksum_update(w->md5, w->frame.data->data, w->frame.data->len);
+    }
+}
+
+/* Does the good file still decode as it did at first? */
+static bool vv_witness_check(VVWitness *w, VVGuest *g, Error **errp)
+{
+    VVDecodeOptions opts = {
+        .streams = 1, .picture = vv_witness_picture, .opaque = w,
+    };
+    VVDecodeResult result;
+    const char *md5;
+    bool ok;
+
+    g_checksum_reset(w->md5);
+    ok = vv_decode(g, w->media, &opts, &result, errp);
+    md5 = g_checksum_get_string(w->md5);
+    if (ok && result.n_errors) {
+        error_setg(errp, "the good file: %s", (char *)result.errors->pdata[0]);
+        ok = false;
+    }
+    vv_decode_result_cleanup(&result);
+    if (!ok) {
+        return false;
+    }
+    if (!w->expected) {
+        w->expected = g_strdup(md5);
+    } else if (strcmp(w->expected, md5)) {
+        error_setg(errp, "the good file does not decode as before");
+        return false;
+    }
+    return true;
+}
+
+/* Errors are welcome here; what must not be is that the rules are broken */
+static bool vv_survive_media(VVSurvival *total, VVMedia *media, VVGuest *g,
+                             Error **errp)
+{
+    VVDecodeOptions opts = { .streams = 1 };
+    VVDecodeResult result;
+    bool ok = vv_decode(g, media, &opts, &result, errp);
+
+    total->runs++;
+    total->with_errors += ok && result.n_errors;
+    vv_decode_result_cleanup(&result);
+    return ok;
+}
+
+/* Cut a packet somewhere and leave the rest: the sort of damage that happens */
+static bool vv_survive_cut(VVSurvival *total, VVMedia *media, GRand *rand,
+                           VVGuest *g, Error **errp)
+{
+    VVPacket *packet = &media->packets[g_rand_int_range(rand, 0,
+                                                        media->n_packets)];
+    size_t size = packet->size;
+    bool ok;
+
+    packet->size = size > 1 ? g_rand_int_range(rand, 1, size) : size;
+    ok = vv_survive_media(total, media, g, errp);
+    packet->size = size;
+    return ok;
+}
+
+static bool vv_survive_file(VVSurvival *total, VVWitness *w, const char *path,
+                            const VVArgs *args, VVGuest *g, Error **errp)
+{
+    g_autoptr(VVMedia) media = vv_demux(path, NULL);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(args->seed);
+    bool ok = true;
+
+    if (!media) {
+        return true;            /* there is nothing for the device in it */
+    }
+    if (!args->cuts) {
+        ok = vv_survive_media(total, media, g, errp);
+    }
+    for (int i = 0; ok && i < args->cuts; i++) {
+        ok = vv_survive_cut(total, media, rand, g, errp);
+    }
+    return ok && vv_witness_check(w, g, errp);
+}
+
+static int vv_survive_all(VVWitness *w, const VVArgs *args, VVGuest *g)
+{
+    VVSurvival total = { };
+    int failed = 0;
+
+    for (int i = 0; args->more[i]; i++) {
+        Error *err = NULL;
+        bool ok = vv_survive_file(&total, w, args->more[i], args, g, &err);
+
+        printf("%sok %d %s%s\n", ok ? "" : "not ", i + 1, args->more[i],
+               args->cuts ? ", truncated" : "");
+        if (!ok) {
+            printf("# %s\n", error_get_pretty(err));
+            error_free(err);
+            failed++;
+        }
+        fflush(stdout);
+    }
+    printf("# %u streams, %u of them with errors; seed %d\n", total.runs,
+           total.with_errors, args->seed);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int vv_cmd_survive(const VVArgs *args)
+{
+    VVGuestConfig config = {
+        .machine = args->machine,
+        .transport = args->transport,
+        .codec = args->codec,
+        .max_streams = 1,
+    };
+    VVWitness w = { .md5 = g_checksum_new(G_CHECKSUM_MD5) };
+    g_autoptr(VVGuest) g = NULL;
+    Error *err = NULL;
+    int status = EXIT_FAILURE;
+
+    vv_frame_init(&w.frame);
+    w.media = vv_demux(args->file, &err);
+    if (w.media) {
+        g = vv_guest_start(&config, &err);
+    }
+    if (g && vv_witness_check(&w, g, &err)) {
+        status = vv_survive_all(&w, args, g);
+    }
+    if (err) {
+        error_reportf_err(err, "%s: ", args->file);
+    }
+    g_clear_pointer(&w.media, vv_media_free);
+    g_checksum_free(w.md5);
+    g_free(w.expected);
+    vv_frame_cleanup(&w.frame);
+    return status;
+}

@@ -1,0 +1,113 @@
+/*
+ * vvclient: what the two halves of the decoder share
+ *
+ * decode.c has the loop; negotiate.c opens and closes streams and agrees on
+ * formats and buffers with the device, step by step.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VVCLIENT_DECODE_INT_H
+#define VVCLIENT_DECODE_INT_H
+
+#include "decode.h"
+
+#define VV_MAX_BUFFERS          32
+#define VV_SILENCE_US           (60 * G_USEC_PER_SEC)
+
+typedef struct VVStream VVStream;
+
+typedef enum VVCommandKind {
+    VV_INPUT,
+    VV_OUTPUT,
+    VV_DRAIN,
+} VVCommandKind;
+
+/* A command that is not answered yet */
+typedef struct VVCommand {
+    VVStream *stream;
+    VVCommandKind kind;
+    unsigned resource;
+    unsigned packet;            /* VV_INPUT */
+    unsigned generation;        /* VV_OUTPUT: the pool it belongs to */
+} VVCommand;
+
+typedef struct VVDecode VVDecode;
+
+struct VVStream {
+    VVDecode *dec;
+    unsigned id;
+    bool open;                  /* the device knows the stream */
+    bool failing;               /* something was canceled, an error follows */
+    bool failed;                /* the device gave it up */
+    bool done;                  /* drained */
+
+    QVVPool *inputs;
+    unsigned free_inputs[VV_MAX_BUFFERS];
+    unsigned n_free_inputs;
+    unsigned next_packet;
+    unsigned packets_done;
+    bool drain_sent;
+
+    QVVPool *outputs;
+    unsigned generation;        /* of @outputs */
+    uint32_t canceled;          /* 1 << resource: for the next format */
+    unsigned refused;           /* buffers that the device did not take */
+    QVVRawFormat raw;
+    QVVLayout layout;
+    QVVRect crop;
+    uint64_t frames;
+
+    /* One row of each plane, gathered from pages */
+    uint8_t *row[QVV_MAX_FRAME_PLANES];
+    size_t row_size[QVV_MAX_FRAME_PLANES];
+};
+
+struct VVDecode {
+    VVGuest *guest;
+    QVVDriver *drv;
+    const VVMedia *media;
+    const VVDecodeOptions *opts;
+    VVDecodeResult *result;
+    unsigned n_packets;
+    VVStream *streams;
+    unsigned n_active;
+    GHashTable *commands;       /* cookie -> VVCommand */
+    int64_t last_progress;
+    Error *err;                 /* the device broke a rule: stop */
+};
+
+/* A thing that went wrong with what is decoded; decoding goes on */
+void G_GNUC_PRINTF(2, 3)
+vv_complain(VVStream *s, const char *fmt, ...);
+
+/*
+ * The device did what it must never do; only the first time counts.
+ * Returns: false
+ */
+bool G_GNUC_PRINTF(2, 3)
+vv_broken_rule(VVDecode *dec, const char *fmt, ...);
+
+/* Remembers a command that was sent until its answer comes */
+void vv_note(VVStream *s, uint32_t cookie, VVCommand cmd);
+
+static inline bool vv_refused(const QVVEvent *ev)
+{
+    return ev->flags & (VIRTIO_VIDEO_EVENT_FLAG_ERROR |
+                        VIRTIO_VIDEO_EVENT_FLAG_CANCELED);
+}
+
+/*
+ * negotiate.c.  What returns bool: false without VVDecode.err means that the
+ * stream failed meanwhile; the event that says so is still to be handled.
+ */
+
+/* Up to the point where buffers can be queued */
+bool vv_open_stream(VVStream *s);
+bool vv_close_stream(VVStream *s);
+/* DPC: new buffers where the old ones are too small */
+bool vv_format_change(VVStream *s, const QVVEvent *ev);
+void vv_queue_output(VVStream *s, unsigned resource);
+void vv_queue_outputs(VVStream *s);
+
+#endif

@@ -1,0 +1,556 @@
+/*
+ * vvclient: decoding through the device, as a guest's driver does
+ *
+ * One loop serves all streams.  Buffers go round: a coded buffer is filled
+ * again as soon as its RESOURCE_QUEUE is answered, a frame is consumed during
+ * the event that brings it and queued again.  Formats are negotiated step by
+ * step with waiting in between, as that happens rarely; events that come
+ * meanwhile are kept by the driver and handled afterwards, in order.
+ *
+ * Every command is noted with its cookie until it is answered, so that an
+ * answer that is missing or comes twice is found.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "decode-int.h"
+
+#define VV_MAX_ERRORS           20
+#define VV_LOOK_US              (1 * G_USEC_PER_SEC)
+#define VV_LAST_US              (5 * G_USEC_PER_SEC)
+#define VV_PROGRESS_US          (100 * 1000)
+
+/*
+ * Errors
+ */
+
+void vv_complain(VVStream *s, const char *fmt, ...)
+{
+    VVDecodeResult *r = s->dec->result;
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    if (r->n_errors++ >= VV_MAX_ERRORS) {
+        return;
+    }
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    if (s->dec->opts->streams > 1) {
+        g_ptr_array_add(r->errors, g_strdup_printf("stream %u: %s", s->id,
+                                                   text));
+    } else {
+        g_ptr_array_add(r->errors, g_steal_pointer(&text));
+    }
+}
+
+bool vv_broken_rule(VVDecode *dec, const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    g_autofree char *log = vv_guest_log(dec->guest, NULL);
+    va_list ap;
+
+    if (dec->err) {
+        return false;
+    }
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    error_setg(&dec->err, "%s%s%s%s", text, log ? " (QEMU logged: " : "",
+               log ?: "", log ? ")" : "");
+    return false;
+}
+
+/*
+ * Commands
+ */
+
+void vv_note(VVStream *s, uint32_t cookie, VVCommand cmd)
+{
+    cmd.stream = s;
+    g_hash_table_insert(s->dec->commands, GUINT_TO_POINTER(cookie),
+                        g_memdup2(&cmd, sizeof(cmd)));
+}
+
+/*
+ * Coded data
+ */
+
+static void vv_packet_done(VVStream *s)
+{
+    VVDecode *dec = s->dec;
+    int64_t now;
+
+    s->packets_done++;
+    if (!dec->opts->progress) {
+        return;
+    }
+    now = g_get_monotonic_time();
+    if (now - dec->last_progress >= VV_PROGRESS_US) {
+        uint64_t done = 0;
+
+        for (unsigned i = 0; i < dec->opts->streams; i++) {
+            done += dec->streams[i].packets_done;
+        }
+        dec->last_progress = now;
+        dec->opts->progress(done, (uint64_t)dec->n_packets *
+                            dec->opts->streams, dec->opts->opaque);
+    }
+}
+
+static void vv_queue_packet(VVStream *s)
+{
+    VVDecode *dec = s->dec;
+    const unsigned index = s->next_packet++;
+    const VVPacket *packet = &dec->media->packets[index];
+    const QVVBuffer *buf = &s->inputs->res[0].buffer[0];
+    unsigned resource;
+
+    if (packet->size > buf->size) {
+        vv_complain(s, "packet %u has %zu bytes, but the device takes no more "
+                    "than %" PRIu64, index, packet->size, buf->size);
+        vv_packet_done(s);
+        return;
+    }
+    resource = s->free_inputs[--s->n_free_inputs];
+    qvv_buffer_write(dec->drv, &s->inputs->res[resource].buffer[0], 0,
+                     packet->data, packet->size);
+    vv_note(s, qvv_queue_input(dec->drv, s->id, resource, index, 0,
+                               packet->size), (VVCommand) {
+        .kind = VV_INPUT, .resource = resource, .packet = index,
+    });
+}
+
+/* Keeps the input queue full, and drains it when all has been said */
+static void vv_feed(VVStream *s)
+{
+    if (!s->open || s->failing) {
+        return;
+    }
+    while (s->n_free_inputs && s->next_packet < s->dec->n_packets) {
+        vv_queue_packet(s);
+    }
+    if (!s->drain_sent && s->next_packet == s->dec->n_packets) {
+        s->drain_sent = true;
+        vv_note(s, qvv_drain(s->dec->drv, s->id), (VVCommand) {
+            .kind = VV_DRAIN,
+        });
+    }
+}
+
+static void vv_input_done(VVStream *s, const VVCommand *cmd,
+                          const QVVEvent *ev)
+{
+    s->free_inputs[s->n_free_inputs++] = cmd->resource;
+    if (s->failed) {
+        return;
+    }
+    if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_CANCELED) {
+        s->failing = true;
+        return;
+    }
+    if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_ERROR) {
+        g_autofree char *log = vv_guest_log(s->dec->guest, NULL);
+
+        vv_complain(s, "packet %u could not be decoded%s%s", cmd->packet,
+                    log ? ": " : "", log ?: "");
+    }
+    vv_packet_done(s);
+}
+
+/*
+ * Frames
+ */
+
+/* What vv_picture_row() needs to know */
+typedef struct VVRows {
+    VVStream *stream;
+    const QVVResource *res;
+    const QVVEvent *ev;
+} VVRows;
+
+static const uint8_t *vv_picture_row(void *opaque, unsigned plane, uint32_t y,
+                                     uint32_t x, uint32_t len)
+{
+    VVRows *rows = opaque;
+    VVStream *s = rows->stream;
+    const QVVBuffer *buf = &rows->res->buffer[s->layout.buffer[plane]];
+    uint64_t offset = rows->ev->offsets[plane] +
+                      (uint64_t)y * s->layout.stride[plane] + x;
+    size_t reach;
+    uint8_t *ptr = qvv_buffer_ptr(s->dec->drv, buf, offset, &reach);
+
+    if (reach >= len) {
+        return ptr;
+    }
+    if (s->row_size[plane] < len) {
+        g_free(s->row[plane]);
+        s->row[plane] = g_malloc(len);
+        s->row_size[plane] = len;
+    }
+    qvv_buffer_read(s->dec->drv, buf, offset, s->row[plane], len);
+    return s->row[plane];
+}
+
+/* Offsets and sizes must be those that the format gives */
+static bool vv_check_picture(VVStream *s, const QVVEvent *ev)
+{
+    for (unsigned i = 0; i < s->layout.n_planes; i++) {
+        uint64_t size = (uint64_t)s->layout.stride[i] * s->layout.rows[i];
+
+        if (ev->offsets[i] != s->layout.offset[i] ||
+            ev->data_sizes[i] != size) {
+            return vv_broken_rule(s->dec, "stream %u: plane %u has %u bytes "
+                                  "at %u, not %" PRIu64 " at %" PRIu64, s->id,
+                                  i, ev->data_sizes[i], ev->offsets[i], size,
+                                  s->layout.offset[i]);
+        }
+    }
+    if (ev->timestamp >= s->next_packet) {
+        return vv_broken_rule(s->dec, "stream %u: a frame of packet %" PRIu64
+                              ", which was never sent", s->id, ev->timestamp);
+    }
+    return true;
+}
+
+static void vv_show(VVStream *s, const VVCommand *cmd, const QVVEvent *ev)
+{
+    VVDecode *dec = s->dec;
+    VVRows rows = {
+        .stream = s, .res = &s->outputs->res[cmd->resource], .ev = ev
+    };
+    VVPicture pic = {
+        .stream = s->id,
+        .number = s->frames,
+        .packet = ev->timestamp,
+        .raw = &s->raw,
+        .crop = s->crop,
+        .source = { vv_picture_row, &rows },
+    };
+
+    if (dec->media->packets[ev->timestamp].discard) {
+        dec->result->hidden++;
+        return;
+    }
+    s->frames++;
+    dec->result->frames++;
+    if (dec->opts->picture) {
+        dec->opts->picture(&pic, dec->opts->opaque);
+    }
+}
+
+static bool vv_output_done(VVStream *s, const VVCommand *cmd,
+                           const QVVEvent *ev)
+{
+    if (cmd->generation != s->generation) {
+        if (!(ev->flags & VIRTIO_VIDEO_EVENT_FLAG_CANCELED)) {
+            return vv_broken_rule(s->dec, "stream %u: a frame in a buffer "
+                                  "that was taken back", s->id);
+        }
+        return true;
+    }
+    if (s->failed) {
+        return true;
+    }
+    if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_CANCELED) {
+        /* A stream error follows, or a new format */
+        s->canceled |= 1u << cmd->resource;
+        return true;
+    }
+    if (!ev->has_buffer || !ev->data_sizes[0]) {
+        if (!(ev->flags & VIRTIO_VIDEO_EVENT_FLAG_ERROR)) {
+            return vv_broken_rule(s->dec, "stream %u: an empty frame", s->id);
+        }
+        s->refused++;
+        return true;
+    }
+    if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_ERROR) {
+        g_autofree char *log = vv_guest_log(s->dec->guest, NULL);
+
+        vv_complain(s, "frame %" PRIu64 " (of packet %" PRIu64 ") is corrupt: "
+                    "%s", s->frames, ev->timestamp, log ?:
+                    "the device marked its buffer with ERROR");
+    }
+    if (!vv_check_picture(s, ev)) {
+        return false;
+    }
+    vv_show(s, cmd, ev);
+    if (s->open && !s->failing) {
+        vv_queue_output(s, cmd->resource);
+    }
+    return true;
+}
+
+/*
+ * Events
+ */
+
+static void vv_stream_failed(VVStream *s)
+{
+    g_autofree char *prefix = g_strdup_printf("virtio-video: stream %u: ",
+                                              s->id);
+    g_autofree char *log = vv_guest_log(s->dec->guest, prefix);
+
+    vv_complain(s, "the device gave up after %u of %u packets, %" PRIu64
+                " frames%s%s", s->packets_done, s->dec->n_packets, s->frames,
+                log ? ": " : "", log ?: "");
+    s->open = false;
+    s->failed = true;
+    s->dec->n_active--;
+}
+
+static bool vv_standalone(VVStream *s, const QVVEvent *ev)
+{
+    if (ev->type == VIRTIO_VIDEO_CMD_STREAM_SET_PARAMS) {
+        return !s->open || vv_format_change(s, ev);
+    }
+    if (ev->type == VIRTIO_VIDEO_CMD_STREAM_CLOSE &&
+        (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_ERROR)) {
+        vv_stream_failed(s);
+        return true;
+    }
+    return vv_broken_rule(s->dec, "stream %u: unknown standalone event 0x%x",
+                          s->id, ev->type);
+}
+
+static bool vv_answered(VVDecode *dec, const VVCommand *cmd,
+                        const QVVEvent *ev)
+{
+    VVStream *s = cmd->stream;
+
+    switch (cmd->kind) {
+    case VV_INPUT:
+        vv_input_done(s, cmd, ev);
+        return true;
+    case VV_OUTPUT:
+        return vv_output_done(s, cmd, ev);
+    case VV_DRAIN:
+        /* Refused: a stream error follows, or has been there */
+        if (!vv_refused(ev)) {
+            s->done = true;
+            dec->n_active--;
+        }
+        return true;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static bool vv_handle(VVDecode *dec, const QVVEvent *ev)
+{
+    gpointer key = GUINT_TO_POINTER(ev->cookie);
+    VVCommand *found;
+    VVCommand cmd;
+    VVStream *s;
+
+    if (ev->malformed || ev->stream >= dec->opts->streams) {
+        g_autofree char *text = qvv_event_str(ev);
+
+        return vv_broken_rule(dec, "malformed event: %s", text);
+    }
+    s = &dec->streams[ev->stream];
+    if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_STANDALONE) {
+        return vv_standalone(s, ev);
+    }
+    found = g_hash_table_lookup(dec->commands, key);
+    if (!found || found->stream != s) {
+        g_autofree char *text = qvv_event_str(ev);
+
+        return vv_broken_rule(dec, "an answer to nothing: %s", text);
+    }
+    cmd = *found;
+    g_hash_table_remove(dec->commands, key);
+    return vv_answered(dec, &cmd, ev);
+}
+
+/* NULL: the device says nothing any more, and that is reported */
+static QVVEvent *vv_next_event(VVDecode *dec)
+{
+    int64_t end = g_get_monotonic_time() + VV_SILENCE_US;
+    QVVEvent *ev = NULL;
+
+    while (!ev && g_get_monotonic_time() < end) {
+        ev = qvv_next(dec->drv, VV_LOOK_US);
+        if (!ev && qvv_is_broken(dec->drv)) {
+            g_autofree char *words = vv_guest_stderr(dec->guest);
+
+            vv_broken_rule(dec, "the device says that it is broken: %s",
+                           words ?: "no reason given");
+            return NULL;
+        }
+    }
+    if (!ev) {
+        vv_broken_rule(dec, "the device has been silent for %u s with %u "
+                       "commands unanswered",
+                       (unsigned)(VV_SILENCE_US / G_USEC_PER_SEC),
+                       g_hash_table_size(dec->commands));
+    }
+    return ev;
+}
+
+/* Everything that is there; then everything that can be sent in one go */
+static bool vv_turn(VVDecode *dec)
+{
+    QVVEvent *ev = vv_next_event(dec);
+
+    qvv_hold(dec->drv);
+    while (ev && !dec->err) {
+        vv_handle(dec, ev);
+        qvv_event_free(ev);
+        qvv_hold(dec->drv);
+        ev = dec->err ? NULL : qvv_next(dec->drv, 0);
+    }
+    for (unsigned i = 0; i < dec->opts->streams && !dec->err; i++) {
+        vv_feed(&dec->streams[i]);
+    }
+    qvv_flush(dec->drv);
+    return !dec->err;
+}
+
+/*
+ * Begin and end
+ */
+
+/* What was still queued has been canceled by now; nothing may be missing */
+static bool vv_collect(VVDecode *dec)
+{
+    QVVEvent *ev;
+
+    while ((ev = qvv_next(dec->drv, g_hash_table_size(dec->commands) ?
+                          VV_LAST_US : 0))) {
+        bool ok = vv_handle(dec, ev);
+
+        qvv_event_free(ev);
+        if (!ok) {
+            return false;
+        }
+    }
+    if (g_hash_table_size(dec->commands)) {
+        return vv_broken_rule(dec, "%u commands were never answered",
+                              g_hash_table_size(dec->commands));
+    }
+    return true;
+}
+
+static bool vv_run(VVDecode *dec)
+{
+    VVUsage before, after;
+    int64_t start;
+
+    for (unsigned i = 0; i < dec->opts->streams; i++) {
+        if (!vv_open_stream(&dec->streams[i])) {
+            return vv_broken_rule(dec, "stream %u failed before it got "
+                                  "anything", i);
+        }
+    }
+    before = vv_guest_usage(dec->guest);
+    start = g_get_monotonic_time();
+    qvv_hold(dec->drv);
+    for (unsigned i = 0; i < dec->opts->streams; i++) {
+        vv_queue_outputs(&dec->streams[i]);
+        vv_feed(&dec->streams[i]);
+    }
+    qvv_flush(dec->drv);
+    while (dec->n_active) {
+        if (!vv_turn(dec)) {
+            return false;
+        }
+    }
+    dec->result->seconds = (g_get_monotonic_time() - start) / 1e6;
+    after = vv_guest_usage(dec->guest);
+    dec->result->main_thread_ns = after.main_thread_ns - before.main_thread_ns;
+    dec->result->qemu_ns = after.all_threads_ns - before.all_threads_ns;
+    dec->result->raw = dec->streams[0].raw;
+
+    for (unsigned i = 0; i < dec->opts->streams; i++) {
+        if (!vv_close_stream(&dec->streams[i])) {
+            return false;
+        }
+    }
+    return vv_collect(dec);
+}
+
+static void vv_free_streams(VVDecode *dec)
+{
+    for (unsigned i = 0; i < dec->opts->streams; i++) {
+        VVStream *s = &dec->streams[i];
+
+        if (s->open && dec->err) {
+            /* The device still has the memory; QEMU is ended next */
+            continue;
+        }
+        qvv_pool_free(dec->drv, s->inputs);
+        qvv_pool_free(dec->drv, s->outputs);
+        for (int p = 0; p < QVV_MAX_FRAME_PLANES; p++) {
+            g_free(s->row[p]);
+        }
+    }
+    g_free(dec->streams);
+}
+
+static bool vv_check_caps(const VVGuest *g, const VVMedia *media,
+                          const VVDecodeOptions *opts, Error **errp)
+{
+    const char *name = qvv_coded_format_name(media->coded_format);
+
+    if (!qvv_caps_coded(g->caps, media->coded_format)) {
+        error_setg(errp, "the device cannot decode %s", name);
+        return false;
+    }
+    if (opts->fourcc &&
+        !qvv_caps_linked(g->caps, VIRTIO_VIDEO_STREAM_TYPE_DECODER,
+                         media->coded_format, opts->fourcc)) {
+        error_setg(errp, "the device cannot decode %s to %s", name,
+                   qvv_fourcc_name(opts->fourcc));
+        return false;
+    }
+    if (opts->streams > g->driver->max_streams) {
+        error_setg(errp, "the device has %u streams, not %u",
+                   g->driver->max_streams, opts->streams);
+        return false;
+    }
+    return true;
+}
+
+bool vv_decode(VVGuest *g, const VVMedia *media, const VVDecodeOptions *opts,
+               VVDecodeResult *result, Error **errp)
+{
+    VVDecode dec = {
+        .guest = g,
+        .drv = g->driver,
+        .media = media,
+        .opts = opts,
+        .result = result,
+        .n_active = opts->streams,
+    };
+    bool ok;
+
+    memset(result, 0, sizeof(*result));
+    result->errors = g_ptr_array_new_with_free_func(g_free);
+    if (!vv_check_caps(g, media, opts, errp)) {
+        return false;
+    }
+    dec.n_packets = opts->limit ? MIN(opts->limit, media->n_packets) :
+                                  media->n_packets;
+    dec.commands = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    dec.streams = g_new0(VVStream, opts->streams);
+    for (unsigned i = 0; i < opts->streams; i++) {
+        dec.streams[i].dec = &dec;
+        dec.streams[i].id = i;
+    }
+
+    ok = vv_run(&dec);
+    vv_free_streams(&dec);
+    g_hash_table_destroy(dec.commands);
+    error_propagate(errp, dec.err);
+    return ok;
+}
+
+void vv_decode_result_cleanup(VVDecodeResult *result)
+{
+    if (result->errors) {
+        g_ptr_array_unref(result->errors);
+    }
+}

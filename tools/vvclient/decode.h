@@ -1,0 +1,90 @@
+/*
+ * vvclient: decoding through the device, as a guest's driver does
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VVCLIENT_DECODE_H
+#define VVCLIENT_DECODE_H
+
+#include "demux.h"
+#include "frame.h"
+#include "guest.h"
+
+/**
+ * struct VVPicture - a frame as the device gave it
+ * @stream: index, from 0
+ * @number: of the shown frames of this stream, from 0
+ * @packet: index of the packet that it began with
+ * @raw: its format
+ * @crop: its visible part
+ * @source: its pixels, for vv_frame_convert(); only during the callback
+ */
+typedef struct VVPicture {
+    unsigned stream;
+    uint64_t number;
+    uint64_t packet;
+    const QVVRawFormat *raw;
+    QVVRect crop;
+    VVSource source;
+} VVPicture;
+
+/**
+ * struct VVDecodeOptions - how to decode
+ * @fourcc: raw format; 0: what the device chooses
+ * @scatter: buffers are single pages all over the memory
+ * @streams: the file is decoded as often at once
+ * @limit: number of packets; 0: all
+ * @picture: called for each frame that is shown; may be NULL
+ * @progress: called now and then with the packets that are done, of all
+ *            streams together; may be NULL
+ * @opaque: for both
+ */
+typedef struct VVDecodeOptions {
+    uint32_t fourcc;
+    bool scatter;
+    unsigned streams;
+    unsigned limit;
+    void (*picture)(const VVPicture *pic, void *opaque);
+    void (*progress)(uint64_t packets, uint64_t total, void *opaque);
+    void *opaque;
+} VVDecodeOptions;
+
+/**
+ * struct VVDecodeResult - what came of it
+ * @frames: shown frames of all streams together
+ * @hidden: frames that the edit list hides, of all streams together
+ * @seconds: from the first coded buffer to the last stream's drain
+ * @main_thread_ns: CPU time of QEMU's main thread in that time
+ * @qemu_ns: the same of all its threads
+ * @errors: of char *, one for each thing that went wrong, in order
+ * @n_errors: their number; @errors holds only the first of very many
+ * @raw: the last format, of stream 0
+ * @format_changes: DPC events, of all streams together
+ */
+typedef struct VVDecodeResult {
+    uint64_t frames;
+    uint64_t hidden;
+    double seconds;
+    uint64_t main_thread_ns;
+    uint64_t qemu_ns;
+    GPtrArray *errors;
+    unsigned n_errors;
+    QVVRawFormat raw;
+    unsigned format_changes;
+} VVDecodeResult;
+
+/**
+ * vv_decode - decodes a file on one or more streams of the device
+ *
+ * What the device could not decode is in @result; it is initialized here and
+ * has to be given to vv_decode_result_cleanup() in any case.
+ *
+ * Returns: false with @errp set if decoding could not even begin, or if the
+ * device does not keep the rules
+ */
+bool vv_decode(VVGuest *g, const VVMedia *media, const VVDecodeOptions *opts,
+               VVDecodeResult *result, Error **errp);
+void vv_decode_result_cleanup(VVDecodeResult *result);
+
+#endif

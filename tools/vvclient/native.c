@@ -1,0 +1,198 @@
+/*
+ * vvclient: the same video with libavcodec in this process, to compare with
+ *
+ * Decoder, threads and settings are those of video-codec-libav, so that what
+ * differs is only the way through the device.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "native.h"
+
+#include <libswscale/swscale.h>
+
+#define VV_NATIVE_MAX_THREADS   16
+#define VV_NATIVE_BUFFERS       8
+#define VV_NATIVE_ALIGN         64
+
+typedef struct VVNative {
+    const VVMedia *media;
+    AVCodecContext *avctx;
+    AVPacket *packet;
+    AVFrame *frame;
+    VVNativeFn fn;
+    void *opaque;
+    VVNativeResult *result;
+} VVNative;
+
+static bool vv_native_open(VVNative *n, unsigned threads, Error **errp)
+{
+    const AVCodec *codec;
+
+    if (n->media->codec_id == AV_CODEC_ID_AV1) {
+        codec = avcodec_find_decoder_by_name("libdav1d");
+    } else {
+        codec = avcodec_find_decoder(n->media->codec_id);
+    }
+    if (!codec) {
+        error_setg(errp, "libavcodec has no decoder for %s",
+                   avcodec_get_name(n->media->codec_id));
+        return false;
+    }
+    n->avctx = avcodec_alloc_context3(codec);
+    n->avctx->apply_cropping = 0;
+    n->avctx->thread_count = MIN(threads ?: g_get_num_processors(),
+                                 VV_NATIVE_MAX_THREADS);
+    n->avctx->thread_type = FF_THREAD_SLICE | FF_THREAD_FRAME;
+    if (codec->id == AV_CODEC_ID_H264) {
+        /* Order of frames without the container's knowledge of delay */
+        n->avctx->strict_std_compliance = FF_COMPLIANCE_STRICT;
+    }
+    if (avcodec_open2(n->avctx, codec, NULL) < 0) {
+        error_setg(errp, "cannot open libavcodec's decoder %s", codec->name);
+        return false;
+    }
+    n->packet = av_packet_alloc();
+    n->frame = av_frame_alloc();
+    return true;
+}
+
+static void vv_native_close(VVNative *n)
+{
+    av_frame_free(&n->frame);
+    av_packet_free(&n->packet);
+    avcodec_free_context(&n->avctx);
+}
+
+static void vv_native_receive(VVNative *n)
+{
+    int ret;
+
+    while ((ret = avcodec_receive_frame(n->avctx, n->frame)) >= 0) {
+        bool shown = n->frame->pts < 0 ||
+                     n->frame->pts >= n->media->n_packets ||
+                     !n->media->packets[n->frame->pts].discard;
+
+        n->result->frames++;
+        n->result->bad += n->frame->decode_error_flags ||
+                          (n->frame->flags & AV_FRAME_FLAG_CORRUPT);
+        n->fn(n->frame, shown, n->opaque);
+        av_frame_unref(n->frame);
+    }
+    if (ret != AVERROR(EAGAIN) && ret != AVERROR_EOF) {
+        n->result->bad++;
+    }
+}
+
+static void vv_native_send(VVNative *n, unsigned index)
+{
+    const VVPacket *vp = &n->media->packets[index];
+    int ret;
+
+    if (av_packet_ref(n->packet, vp->av) < 0) {
+        g_error("out of memory");
+    }
+    /* As the device does: numbers, and no side data of the container's */
+    av_packet_free_side_data(n->packet);
+    n->packet->flags = 0;
+    n->packet->pts = index;
+    n->packet->dts = AV_NOPTS_VALUE;
+    while ((ret = avcodec_send_packet(n->avctx, n->packet)) ==
+           AVERROR(EAGAIN)) {
+        vv_native_receive(n);
+    }
+    av_packet_unref(n->packet);
+    n->result->bad += ret < 0;
+    vv_native_receive(n);
+}
+
+static uint64_t vv_own_cpu_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+bool vv_native_decode(const VVMedia *media, unsigned threads, unsigned limit,
+                      VVNativeFn fn, void *opaque, VVNativeResult *result,
+                      Error **errp)
+{
+    VVNative n = {
+        .media = media, .fn = fn, .opaque = opaque, .result = result
+    };
+    uint64_t cpu;
+    int64_t start;
+
+    memset(result, 0, sizeof(*result));
+    if (!vv_native_open(&n, threads, errp)) {
+        vv_native_close(&n);
+        return false;
+    }
+    limit = limit ? MIN(limit, media->n_packets) : media->n_packets;
+    cpu = vv_own_cpu_ns();
+    start = g_get_monotonic_time();
+    for (unsigned i = 0; i < limit; i++) {
+        vv_native_send(&n, i);
+    }
+    avcodec_send_packet(n.avctx, NULL);
+    vv_native_receive(&n);
+    result->seconds = (g_get_monotonic_time() - start) / 1e6;
+    result->cpu_ns = vv_own_cpu_ns() - cpu;
+    vv_native_close(&n);
+    return true;
+}
+
+typedef struct VVNv12 {
+    struct SwsContext *sws;
+    uint8_t *buffer[VV_NATIVE_BUFFERS];
+    size_t size;
+    unsigned next;
+} VVNv12;
+
+static void vv_to_nv12(const AVFrame *frame, bool shown, void *opaque)
+{
+    VVNv12 *nv12 = opaque;
+    const int w = frame->width;
+    const int h = frame->height;
+    const int stride = ROUND_UP(ROUND_UP(w, 2), VV_NATIVE_ALIGN);
+    const size_t size = (size_t)stride * (h + DIV_ROUND_UP(h, 2));
+    uint8_t *dst[4];
+    const int strides[4] = { stride, stride };
+
+    if (nv12->size < size) {
+        for (int i = 0; i < VV_NATIVE_BUFFERS; i++) {
+            g_free(nv12->buffer[i]);
+            nv12->buffer[i] = g_malloc(size);
+            memset(nv12->buffer[i], 0, size);
+        }
+        nv12->size = size;
+    }
+    dst[0] = nv12->buffer[nv12->next++ % VV_NATIVE_BUFFERS];
+    dst[1] = dst[0] + (size_t)stride * h;
+    dst[2] = dst[3] = NULL;
+    nv12->sws = sws_getCachedContext(nv12->sws, w, h, frame->format, w, h,
+                                     AV_PIX_FMT_NV12, SWS_POINT, NULL, NULL,
+                                     NULL);
+    if (nv12->sws) {
+        sws_scale(nv12->sws, (const uint8_t *const *)frame->data,
+                  frame->linesize, 0, h, dst, strides);
+    }
+}
+
+bool vv_native_decode_nv12(const VVMedia *media, unsigned threads,
+                           unsigned limit, VVNativeResult *result,
+                           Error **errp)
+{
+    VVNv12 nv12 = { 0 };
+    bool ok = vv_native_decode(media, threads, limit, vv_to_nv12, &nv12,
+                               result, errp);
+
+    sws_freeContext(nv12.sws);
+    for (int i = 0; i < VV_NATIVE_BUFFERS; i++) {
+        g_free(nv12.buffer[i]);
+    }
+    return ok;
+}

@@ -1,0 +1,57 @@
+/*
+ * vvclient: use virtio-video from the shell, without a guest
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VVCLIENT_H
+#define VVCLIENT_H
+
+#include "qobject/qdict.h"
+
+/**
+ * struct VVArgs - the command line
+ * @file: the video
+ * @more: the other files of `vvclient survive`
+ * @raw: name of a raw format, or NULL
+ * @output: path of a .y4m, or NULL
+ * @machine: see VVGuestConfig, as @transport and @codec
+ * @threads: of `vvclient native`
+ * @limit: packets; -1: the command's default
+ * @rounds: of the benchmark
+ * @cuts, @seed: of `vvclient survive`
+ */
+typedef struct VVArgs {
+    char *file;
+    char **more;
+    char *raw;
+    char *output;
+    char *machine;
+    char *transport;
+    char *codec;
+    gboolean md5;
+    gboolean scatter;
+    gboolean json;
+    int streams;
+    int threads;
+    int limit;
+    int rounds;
+    int cuts;
+    int seed;
+} VVArgs;
+
+/* Each returns the exit status */
+int vv_cmd_caps(const VVArgs *args);
+int vv_cmd_decode(const VVArgs *args);
+int vv_cmd_native(const VVArgs *args);
+int vv_cmd_bench(const VVArgs *args);
+int vv_cmd_survive(const VVArgs *args);
+
+/* Frames a second, also if no time has passed */
+double vv_fps(uint64_t frames, double seconds);
+/* Prints @dict as JSON on the standard output and drops the reference */
+void vv_print_json(QDict *dict);
+/* Puts a number with @digits digits after the point */
+void vv_put_number(QDict *dict, const char *key, double value, int digits);
+
+#endif
