@@ -1,0 +1,87 @@
+# What the suites share: the environment of scripts/check, and TAP.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+import csv
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+VVCLIENT = os.environ.get(
+    'VVCLIENT', str(Path(__file__).resolve().parents[2] / 'scripts/vvclient'))
+VECTORS = os.environ.get('VECTORS', '')
+TMP = os.environ.get('TMP', '/tmp')
+QUICK = bool(os.environ.get('QUICK'))
+SANITIZE = bool(os.environ.get('SANITIZE'))
+if 'QEMU_BUILD' in os.environ:
+    os.environ['QTEST_QEMU_BINARY'] = os.path.join(os.environ['QEMU_BUILD'],
+                                                   'qemu-system-x86_64')
+# The coded formats that the device knows, as the lists of clips name them
+CODECS = ('h264', 'hevc', 'vp8', 'vp9', 'av1', 'mpeg2', 'mpeg4')
+# The ways to the device that every clip must go
+MODES = {
+    'pci': [],
+    'pci scattered': ['--scatter'],
+    'mmio': ['--transport', 'mmio'],
+    'mmio scattered': ['--transport', 'mmio', '--scatter'],
+}
+
+
+def run(*args, timeout=300):
+    """Run a command; a timeout is an exit status of 124."""
+    try:
+        return subprocess.run([str(a) for a in args], capture_output=True,
+                              text=True, errors='replace', timeout=timeout,
+                              stdin=subprocess.DEVNULL, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(args, 124, '', 'timed out')
+
+
+def ffmpeg(*args):
+    return run('ffmpeg', '-v', 'error', '-y', *args)
+
+
+def clips(name='manifest.tsv'):
+    """Rows of a list of clips, as dicts; none without the clips."""
+    if not VECTORS:
+        return []
+    with open(os.path.join(VECTORS, name), encoding='utf-8') as f:
+        rows = list(csv.DictReader(f, delimiter='\t', quoting=csv.QUOTE_NONE))
+    for row in rows:
+        row['path'] = os.path.join(VECTORS, row['file'])
+    return rows
+
+
+class Tap:
+    """Prints results as TAP and remembers whether one was bad."""
+
+    def __init__(self):
+        self.n = 0
+        self.failed = False
+
+    def result(self, name, problem=None):
+        self.n += 1
+        self.failed |= problem is not None
+        print(f'{"not " if problem is not None else ""}ok {self.n} {name}')
+        if problem is not None:
+            for line in problem.strip().splitlines()[-5:]:
+                print(f'# {line}')
+        print(end='', flush=True)
+
+    def skip(self, name, reason):
+        self.n += 1
+        print(f'ok {self.n} {name} # SKIP {reason}', flush=True)
+
+    def run_all(self, cases):
+        """Run (name, function, args...) on two threads, in order of output.
+
+        A function returns None or what is wrong.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [(name, pool.submit(fn, *args)) for name, fn, *args in cases]
+            for name, job in jobs:
+                self.result(name, job.result())
+
+    def exit(self):
+        print(f'1..{self.n}')
+        raise SystemExit(self.failed)
