@@ -33,7 +33,9 @@
 #include "system/video-codec.h"
 
 #include <libavcodec/avcodec.h>
+#include <libavcodec/bsf.h>
 #include <libavutil/frame.h>
+#include <libavutil/imgutils.h>
 #include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
 
@@ -49,7 +51,10 @@ OBJECT_DECLARE_SIMPLE_TYPE(VideoCodecLibav, VIDEO_CODEC_LIBAV)
  */
 #define LIBAV_MAX_SIZE 8192
 
-/* Bytes of pixels between two looks at whether the output is still ours */
+/*
+ * Bytes of a strip's first plane: few enough for the cache, and for a reset
+ * that waits until the strip is written
+ */
 #define LIBAV_STRIP_SIZE (64 * KiB)
 
 /*
@@ -69,9 +74,6 @@ OBJECT_DECLARE_SIMPLE_TYPE(VideoCodecLibav, VIDEO_CODEC_LIBAV)
 /* Bytes of headers that may come without a picture */
 #define LIBAV_MAX_HEADERS (64 * KiB)
 
-/* An AV1 sequence header is some ten bytes long */
-#define AV1_MAX_SEQUENCE_HEADER 256
-
 /* No encoder hides so many frames; see libav_limit_dav1d() */
 #define AV1_MAX_WITHOUT_FRAME 1024
 
@@ -89,6 +91,13 @@ typedef enum LibavDrain {
     LIBAV_DRAIN_DONE,           /* nothing was left in the first place */
 } LibavDrain;
 
+/* How strips of a frame are converted.  Ints only, so that memcmp() works */
+typedef struct LibavConversion {
+    int width, rows;            /* of a strip */
+    int from, to;               /* enum AVPixelFormat */
+    int colorspace, full_range; /* of @from, for RGB */
+} LibavConversion;
+
 /* A session's state. */
 typedef struct LibavDecoder {
     VideoCodecSession *session;
@@ -98,7 +107,8 @@ typedef struct LibavDecoder {
     LibavDrain drain;
 
     AVFrame *ready[LIBAV_MAX_READY];
-    unsigned n_ready;
+    unsigned n_ready;           /* frames that the last input made */
+    unsigned next_ready;        /* those before have been taken */
     AVFrame *current;           /* has no data: there is none */
     bool current_corrupt;
     int in_flight;              /* inputs taken less frames made */
@@ -106,15 +116,13 @@ typedef struct LibavDecoder {
     bool lost;                  /* an error that no input was blamed for */
     unsigned n_bad;             /* inputs */
 
-    uint8_t *strip;             /* LIBAV_STRIP_SIZE or one row */
-    size_t strip_size;
+    LibavConversion conversion; /* what sws does */
     struct SwsContext *sws;
-    int sws_format, sws_colorspace;
-    bool sws_full_range;
-    AVFrame *rgb;
+    AVFrame *strip;             /* converted rows on their way out */
 
     GByteArray *headers;        /* to go before the next input */
-    GByteArray *av1_header;     /* the last sequence header */
+    AVBSFContext *av1_bsf;      /* finds sequence headers */
+    GByteArray *av1_header;     /* the last one */
     bool av1_need_header;       /* libdav1d has forgotten it */
     unsigned av1_without_frame;
 
@@ -154,281 +162,179 @@ static const AVCodec *libav_find_decoder(VideoCodedFormat format)
 }
 
 /*
- * Pixels.  Frames of libavcodec are planar and in the host's byte order with
- * 10 bits in the lower part of each 16; what guests get is little endian.
- * Range and matrix of YUV are the guest's matter and never touched.
+ * Pixels.  Between YUV formats samples are only moved and rounded: range and
+ * matrix are the guest's matter.
  */
 
-typedef void LibavRowFn(uint8_t *dst, const uint8_t *a, const uint8_t *b,
-                        size_t n);
-
-static inline uint8_t depth_8_to_8(uint8_t v)
+/* A frame's pixel format; yuvj420p is yuv420p that says it is of full range */
+static enum AVPixelFormat libav_pix_fmt(const AVFrame *f)
 {
-    return v;
+    return f->format == AV_PIX_FMT_YUVJ420P ? AV_PIX_FMT_YUV420P : f->format;
 }
 
-static inline uint16_t depth_8_to_p010(uint8_t v)
+static bool libav_pix_fmt_supported(enum AVPixelFormat format)
 {
-    return cpu_to_le16(v << 8);
+    return format == AV_PIX_FMT_YUV420P || format == AV_PIX_FMT_YUVJ420P ||
+           format == AV_PIX_FMT_YUV420P10;
 }
 
-static inline uint8_t depth_10_to_8(uint16_t v)
+static enum AVPixelFormat libav_raw_pix_fmt(uint32_t fourcc)
 {
-    return MIN((v + 2) >> 2, 255);
-}
-
-static inline uint16_t depth_10_to_p010(uint16_t v)
-{
-    return cpu_to_le16(v << 6);
+    switch (fourcc) {
+    case DRM_FORMAT_NV12:
+        return AV_PIX_FMT_NV12;
+    case DRM_FORMAT_P010:
+        return AV_PIX_FMT_P010LE;
+    case DRM_FORMAT_YUV420:
+        return AV_PIX_FMT_YUV420P;
+    case DRM_FORMAT_XRGB8888:
+        return AV_PIX_FMT_BGR0;
+    default:
+        g_assert_not_reached();
+    }
 }
 
 /*
- * row_*: @n samples of @a.  pair_*: @n samples of each @a and @b, by turns.
- *
- * Blocks of constant size in a function of their own are what compilers
- * vectorise at -O2.
+ * swscale's own way from 8 bits to P010 repeats the upper bits in the lower
+ * ones, which moves white from 940 to 943 and grey from 512 to 514.
  */
-#define ROW_BLOCK 32
-
-#define DEFINE_ROW_FNS(depth, in_t, out_t)                                  \
-static inline void row_block_##depth(out_t *restrict out,                   \
-                                     const in_t *restrict in)               \
-{                                                                           \
-    for (int i = 0; i < ROW_BLOCK; i++) {                                   \
-        out[i] = depth_##depth(in[i]);                                      \
-    }                                                                       \
-}                                                                           \
-                                                                            \
-static void row_##depth(uint8_t *dst, const uint8_t *a, const uint8_t *b,   \
-                        size_t n)                                           \
-{                                                                           \
-    const in_t *in = (const in_t *)a;                                       \
-    out_t *out = (out_t *)dst;                                              \
-    size_t i = 0;                                                           \
-                                                                            \
-    for (; i + ROW_BLOCK <= n; i += ROW_BLOCK) {                            \
-        row_block_##depth(out + i, in + i);                                 \
-    }                                                                       \
-    for (; i < n; i++) {                                                    \
-        out[i] = depth_##depth(in[i]);                                      \
-    }                                                                       \
-}                                                                           \
-                                                                            \
-static inline void pair_block_##depth(out_t *restrict out,                  \
-                                      const in_t *restrict u,               \
-                                      const in_t *restrict v)               \
-{                                                                           \
-    for (int i = 0; i < ROW_BLOCK; i++) {                                   \
-        out[2 * i] = depth_##depth(u[i]);                                   \
-        out[2 * i + 1] = depth_##depth(v[i]);                               \
-    }                                                                       \
-}                                                                           \
-                                                                            \
-static void pair_##depth(uint8_t *dst, const uint8_t *a, const uint8_t *b,  \
-                         size_t n)                                          \
-{                                                                           \
-    const in_t *u = (const in_t *)a;                                        \
-    const in_t *v = (const in_t *)b;                                        \
-    out_t *out = (out_t *)dst;                                              \
-    size_t i = 0;                                                           \
-                                                                            \
-    for (; i + ROW_BLOCK <= n; i += ROW_BLOCK) {                            \
-        pair_block_##depth(out + 2 * i, u + i, v + i);                      \
-    }                                                                       \
-    for (; i < n; i++) {                                                    \
-        out[2 * i] = depth_##depth(u[i]);                                   \
-        out[2 * i + 1] = depth_##depth(v[i]);                               \
-    }                                                                       \
+static bool libav_must_widen(const LibavConversion *c)
+{
+    return c->from == AV_PIX_FMT_YUV420P && c->to == AV_PIX_FMT_P010LE;
 }
 
-DEFINE_ROW_FNS(8_to_8, uint8_t, uint8_t)
-DEFINE_ROW_FNS(8_to_p010, uint8_t, uint16_t)
-DEFINE_ROW_FNS(10_to_8, uint16_t, uint8_t)
-DEFINE_ROW_FNS(10_to_p010, uint16_t, uint16_t)
-
-static LibavRowFn *const libav_row_fns[2][2] = {    /* [10 bits][P010] */
-    { row_8_to_8, row_8_to_p010 }, { row_10_to_8, row_10_to_p010 },
-};
-
-static LibavRowFn *const libav_pair_fns[2][2] = {
-    { pair_8_to_8, pair_8_to_p010 }, { pair_10_to_8, pair_10_to_p010 },
-};
-
-static bool is_8_bits(int pix_fmt)
+/* Make P010 of NV12 that lies where the P010 will be. */
+static void libav_widen(AVFrame *strip)
 {
-    /* yuvj420p is what libav calls yuv420p of full range */
-    return pix_fmt == AV_PIX_FMT_YUV420P || pix_fmt == AV_PIX_FMT_YUVJ420P;
-}
+    for (int plane = 0; plane < 2; plane++) {
+        for (int row = 0; row < strip->height >> plane; row++) {
+            uint8_t *p = strip->data[plane] +
+                         (ptrdiff_t)row * strip->linesize[plane];
 
-static bool is_10_bits(int pix_fmt)
-{
-    return pix_fmt == AV_PIX_FMT_YUV420P10;
-}
-
-/* The frame's plane as it is, no conversion */
-static bool libav_emit_plane(LibavDecoder *d, VideoCodecOutput *out,
-                             unsigned plane, const uint8_t *src, int linesize,
-                             size_t bytes, uint32_t n_rows)
-{
-    uint32_t step = MAX(LIBAV_STRIP_SIZE / bytes, 1);
-
-    for (uint32_t row = 0; row < n_rows; row += step) {
-        if (!video_codec_output_write_rows(d->session, out, plane, row,
-                                           MIN(step, n_rows - row),
-                                           src + (ptrdiff_t)row * linesize,
-                                           linesize, bytes)) {
-            return false;
+            for (int i = strip->width - 1; i >= 0; i--) {
+                stw_le_p(p + 2 * i, p[i] << 8);
+            }
         }
     }
-    return true;
 }
 
-/* One plane from plane @a of the frame, or from planes @a and @b by turns */
-static bool libav_emit_converted(LibavDecoder *d, VideoCodecOutput *out,
-                                 unsigned plane, LibavRowFn *fn,
-                                 unsigned a, unsigned b,
-                                 size_t samples, size_t bytes, uint32_t n_rows)
+/* Have d->sws and d->strip as @c says. */
+static bool libav_prepare_conversion(LibavDecoder *d, const LibavConversion *c)
 {
-    const AVFrame *f = d->current;
-    uint32_t step = MAX(LIBAV_STRIP_SIZE / bytes, 1);
-
-    if (d->strip_size < step * bytes) {
-        d->strip_size = step * bytes;
-        g_free(d->strip);
-        d->strip = g_malloc(d->strip_size);
-    }
-
-    for (uint32_t row = 0; row < n_rows; row += step) {
-        uint32_t n = MIN(step, n_rows - row);
-
-        for (uint32_t i = 0; i < n; i++) {
-            fn(d->strip + i * bytes,
-               f->data[a] + (ptrdiff_t)(row + i) * f->linesize[a],
-               f->data[b] + (ptrdiff_t)(row + i) * f->linesize[b], samples);
-        }
-        if (!video_codec_output_write_rows(d->session, out, plane, row, n,
-                                           d->strip, bytes, bytes)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool libav_emit_yuv(LibavDecoder *d, VideoCodecOutput *out,
-                           uint32_t width, uint32_t height)
-{
-    const AVFrame *f = d->current;
-    uint32_t cw = DIV_ROUND_UP(width, 2), ch = DIV_ROUND_UP(height, 2);
-    bool p010 = out->fourcc == DRM_FORMAT_P010;
-    bool in10 = is_10_bits(f->format);
-    LibavRowFn *row = libav_row_fns[in10][p010];
-    LibavRowFn *pair = libav_pair_fns[in10][p010];
-    size_t sample = p010 ? 2 : 1;
-
-    if (!in10 && !p010) {
-        if (!libav_emit_plane(d, out, 0, f->data[0], f->linesize[0],
-                              width, height)) {
-            return false;
-        }
-        if (out->fourcc == DRM_FORMAT_YUV420) {
-            return libav_emit_plane(d, out, 1, f->data[1], f->linesize[1],
-                                    cw, ch) &&
-                   libav_emit_plane(d, out, 2, f->data[2], f->linesize[2],
-                                    cw, ch);
-        }
-    } else {
-        if (!libav_emit_converted(d, out, 0, row, 0, 0,
-                                  width, width * sample, height)) {
-            return false;
-        }
-        if (out->fourcc == DRM_FORMAT_YUV420) {
-            return libav_emit_converted(d, out, 1, row, 1, 1, cw, cw, ch) &&
-                   libav_emit_converted(d, out, 2, row, 2, 2, cw, cw, ch);
-        }
-    }
-    return libav_emit_converted(d, out, 1, pair, 1, 2,
-                                cw, 2 * cw * sample, ch);
-}
-
-/* Have d->sws and d->rgb for frames like @f. */
-static bool libav_prepare_rgb(LibavDecoder *d, const AVFrame *f)
-{
-    AVFrame *rgb = d->rgb;
-    /* For swscale the pixel format must not imply a range */
-    int format = is_10_bits(f->format) ? f->format : AV_PIX_FMT_YUV420P;
-    bool full_range = f->color_range == AVCOL_RANGE_JPEG ||
-                      f->format == AV_PIX_FMT_YUVJ420P;
-
-    if (d->sws && rgb->width == f->width && rgb->height == f->height &&
-        d->sws_format == format && d->sws_colorspace == f->colorspace &&
-        d->sws_full_range == full_range) {
+    if (d->sws && !memcmp(c, &d->conversion, sizeof(*c))) {
         return true;
     }
 
+    av_frame_unref(d->strip);
+    d->strip->format = c->to;
+    d->strip->width = c->width;
+    d->strip->height = c->rows;
+
+    /*
+     * Nearest neighbours: the only thing that is ever scaled is the chroma on
+     * its way to RGB, and strips must not show.
+     */
     sws_freeContext(d->sws);
-    d->sws = NULL;
-    av_frame_unref(rgb);
-
-    rgb->format = AV_PIX_FMT_BGR0;
-    rgb->width = f->width;
-    rgb->height = f->height;
-    if (av_frame_get_buffer(rgb, 0) < 0) {
-        return false;
+    d->sws = sws_getContext(c->width, c->rows, c->from, c->width, c->rows,
+                            libav_must_widen(c) ? AV_PIX_FMT_NV12 : c->to,
+                            SWS_POINT, NULL, NULL, NULL);
+    d->conversion = *c;
+    if (d->sws && c->to == AV_PIX_FMT_BGR0) {
+        sws_setColorspaceDetails(d->sws, sws_getCoefficients(c->colorspace),
+                                 c->full_range,
+                                 sws_getCoefficients(SWS_CS_DEFAULT), 1,
+                                 0, 1 << 16, 1 << 16);
     }
-
-    d->sws = sws_getContext(f->width, f->height, format,
-                            f->width, f->height, AV_PIX_FMT_BGR0,
-                            SWS_BILINEAR, NULL, NULL, NULL);
-    if (!d->sws) {
-        return false;
-    }
-    d->sws_format = format;
-    d->sws_colorspace = f->colorspace;
-    d->sws_full_range = full_range;
-    sws_setColorspaceDetails(d->sws, sws_getCoefficients(f->colorspace),
-                             full_range, sws_getCoefficients(SWS_CS_DEFAULT),
-                             1, 0, 1 << 16, 1 << 16);
-    return true;
+    return d->sws && av_frame_get_buffer(d->strip, 0) >= 0;
 }
 
-/* Make d->rgb from the current frame. */
-static bool libav_make_rgb(LibavDecoder *d)
+static void libav_fail_conversion(LibavDecoder *d, const LibavConversion *c)
+{
+    video_codec_session_fail(d->session,
+                             "can't convert a frame of %dx%d from %s to %s",
+                             d->current->width, d->current->height,
+                             av_get_pix_fmt_name(c->from),
+                             av_get_pix_fmt_name(c->to));
+}
+
+/*
+ * Convert and write the current frame's @c->rows rows from @row on.
+ * Returns: as VideoCodecClass.emit()
+ */
+static bool libav_emit_strip(LibavDecoder *d, VideoCodecOutput *out,
+                             const LibavConversion *c, int row)
 {
     const AVFrame *f = d->current;
+    int rows = MIN(c->rows, f->height - row);
+    const uint8_t *data[4] = { NULL };
+    const int *linesize = f->linesize;
 
-    return libav_prepare_rgb(d, f) &&
-           sws_scale(d->sws, (const uint8_t *const *)f->data, f->linesize,
-                     0, f->height, d->rgb->data, d->rgb->linesize) ==
-           f->height;
+    for (int i = 0; i < 3; i++) {
+        data[i] = f->data[i] + (ptrdiff_t)(row >> !!i) * linesize[i];
+    }
+    if (c->from != c->to) {
+        if (sws_scale(d->sws, data, linesize, 0, c->rows,
+                      d->strip->data, d->strip->linesize) != c->rows) {
+            libav_fail_conversion(d, c);
+            return false;
+        }
+        if (libav_must_widen(c)) {
+            libav_widen(d->strip);
+        }
+        memcpy(data, d->strip->data, sizeof(data));
+        linesize = d->strip->linesize;
+    }
+
+    for (unsigned i = 0; i < out->n_planes; i++) {
+        if (!video_codec_output_write_rows(
+                d->session, out, i, row >> !!i, (rows + !!i) >> !!i,
+                data[i], linesize[i],
+                av_image_get_linesize(c->to, f->width, i))) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool libav_emit(void *priv, VideoCodecOutput *out)
 {
     LibavDecoder *d = priv;
     AVFrame *f = d->current;
-    uint32_t width = MIN(out->width, f->width);
-    uint32_t height = MIN(out->height, f->height);
-    bool done;
+    enum AVPixelFormat to = libav_raw_pix_fmt(out->fourcc);
+    int strip_rows = LIBAV_STRIP_SIZE / av_image_get_linesize(to, f->width, 0);
+    /*
+     * swscale mistreats odd sizes: it leaves out the last chroma of a P010 row
+     * and takes the slow way to RGB.  The row and column too many are there:
+     * libavcodec rounds what it allocates up to much more.
+     */
+    int height = ROUND_UP(f->height, 2);
+    LibavConversion c = {
+        .width = ROUND_UP(f->width, 2),
+        /* 8 is the height of swscale's dither pattern */
+        .rows = MIN(MAX(QEMU_ALIGN_DOWN(strip_rows, 8), 8), height),
+        .from = libav_pix_fmt(f),
+        .to = to,
+        .colorspace = f->colorspace,
+        .full_range = f->color_range == AVCOL_RANGE_JPEG ||
+                      f->format == AV_PIX_FMT_YUVJ420P,
+    };
 
-    if (out->fourcc == DRM_FORMAT_XRGB8888) {
-        if (!libav_make_rgb(d)) {
-            video_codec_session_fail(d->session,
-                                     "can't convert a frame of %dx%d to RGB",
-                                     f->width, f->height);
+    if (c.from != c.to && !libav_prepare_conversion(d, &c)) {
+        libav_fail_conversion(d, &c);
+        return false;
+    }
+
+    for (int row = 0; row < height; row += c.rows) {
+        /* For swscale a strip is a picture, all of one size: they overlap */
+        if (!libav_emit_strip(d, out, &c, MIN(row, height - c.rows))) {
             return false;
         }
-        done = libav_emit_plane(d, out, 0, d->rgb->data[0],
-                                d->rgb->linesize[0], width * 4, height);
-    } else {
-        done = libav_emit_yuv(d, out, width, height);
     }
 
-    if (done) {
-        out->timestamp = f->pts;
-        out->corrupt = d->current_corrupt;
-        av_frame_unref(f);
-    }
-    return done;
+    out->timestamp = f->pts;
+    out->corrupt = d->current_corrupt;
+    av_frame_unref(f);
+    return true;
 }
 
 /*
@@ -475,26 +381,17 @@ static enum AVPixelFormat libav_get_format(AVCodecContext *avctx,
                                            const enum AVPixelFormat *formats)
 {
     LibavDecoder *d = avctx->opaque;
-    enum AVPixelFormat software = AV_PIX_FMT_NONE;
+    enum AVPixelFormat format = avcodec_default_get_format(avctx, formats);
 
-    for (; *formats != AV_PIX_FMT_NONE; formats++) {
-        const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(*formats);
-
-        if (desc && !(desc->flags & AV_PIX_FMT_FLAG_HWACCEL)) {
-            software = *formats;
-            break;
-        }
-    }
-
-    if (!is_8_bits(software) && !is_10_bits(software)) {
-        libav_refuse_pix_fmt(d, software);
+    if (!libav_pix_fmt_supported(format)) {
+        libav_refuse_pix_fmt(d, format);
         return AV_PIX_FMT_NONE;
     }
     if (!libav_size_allowed(d, avctx->width, avctx->height)) {
         libav_refuse_size(d, avctx->width, avctx->height);
         return AV_PIX_FMT_NONE;
     }
-    return software;
+    return format;
 }
 
 /* The decoder behind a logging context, if it is one of ours */
@@ -700,40 +597,22 @@ static bool libav_only_headers(VideoCodedFormat coded,
  */
 static bool libav_av1_keep_header(LibavDecoder *d, const VideoCodecInput *in)
 {
-    const uint8_t *p = in->data, *end = in->data + in->size;
-    bool found = false;
+    uint8_t *header = NULL;
+    size_t size;
 
-    while (end - p >= 2) {
-        const uint8_t *obu = p;
-        unsigned type = (*obu >> 3) & 15, shift = 0;
-        uint64_t size = 0;
-        uint8_t byte;
-
-        if (!(*obu & 2)) {
-            break;              /* no size: it goes on until the end */
-        }
-        p += *obu & 4 ? 2 : 1;
-        do {
-            if (p >= end || shift > 28) {
-                return found;
-            }
-            byte = *p++;
-            size |= (uint64_t)(byte & 0x7f) << shift;
-            shift += 7;
-        } while (byte & 0x80);
-        if (size > end - p) {
-            return found;
-        }
-        p += size;
-        if (type == 1) {
-            found = true;
-            if (p - obu <= AV1_MAX_SEQUENCE_HEADER) {
-                g_byte_array_set_size(d->av1_header, 0);
-                g_byte_array_append(d->av1_header, obu, p - obu);
-            }
+    d->packet->data = in->data;
+    d->packet->size = in->size;
+    if (av_bsf_send_packet(d->av1_bsf, d->packet) >= 0 &&
+        av_bsf_receive_packet(d->av1_bsf, d->packet) >= 0) {
+        header = av_packet_get_side_data(d->packet, AV_PKT_DATA_NEW_EXTRADATA,
+                                         &size);
+        if (header && size <= LIBAV_MAX_HEADERS) {
+            g_byte_array_set_size(d->av1_header, 0);
+            g_byte_array_append(d->av1_header, header, size);
         }
     }
-    return found;
+    av_packet_unref(d->packet);
+    return header;
 }
 
 /*
@@ -789,6 +668,7 @@ static int libav_collect(LibavDecoder *d)
 {
     int errors = 0, err = 0;
 
+    d->n_ready = d->next_ready = 0;
     while (d->n_ready < LIBAV_MAX_READY && errors < LIBAV_MAX_ERRORS) {
         int ret = avcodec_receive_frame(d->avctx, d->ready[d->n_ready]);
 
@@ -814,7 +694,7 @@ static int libav_decode(void *priv, const VideoCodecInput *in)
     LibavDecoder *d = priv;
     int ret, err;
 
-    if (d->n_ready || d->current->buf[0] || d->drain) {
+    if (d->next_ready < d->n_ready || d->current->buf[0] || d->drain) {
         return -EAGAIN;
     }
     if (!in) {
@@ -883,13 +763,8 @@ static void libav_drained(LibavDecoder *d)
 /* Make d->current the next frame. Returns as next_picture() does. */
 static int libav_receive(LibavDecoder *d)
 {
-    if (d->n_ready) {
-        AVFrame *first = d->ready[0];
-
-        av_frame_move_ref(d->current, first);
-        d->n_ready--;
-        memmove(d->ready, d->ready + 1, d->n_ready * sizeof(d->ready[0]));
-        d->ready[d->n_ready] = first;
+    if (d->next_ready < d->n_ready) {
+        av_frame_move_ref(d->current, d->ready[d->next_ready++]);
         return 1;
     }
 
@@ -980,7 +855,7 @@ static int libav_next_picture(void *priv, VideoCodecFormat *format)
         }
 
         /* Not all decoders call get_format() for each new size and format */
-        if (!is_8_bits(f->format) && !is_10_bits(f->format)) {
+        if (!libav_pix_fmt_supported(f->format)) {
             libav_refuse_pix_fmt(d, f->format);
         } else if (!libav_size_allowed(d, f->width, f->height)) {
             libav_refuse_size(d, f->width, f->height);
@@ -994,7 +869,8 @@ static int libav_next_picture(void *priv, VideoCodecFormat *format)
     }
 
     *format = (VideoCodecFormat) {
-        .fourcc = is_10_bits(f->format) ? DRM_FORMAT_P010 : DRM_FORMAT_NV12,
+        .fourcc = f->format == AV_PIX_FMT_YUV420P10 ? DRM_FORMAT_P010
+                                                    : DRM_FORMAT_NV12,
         .width = f->width,
         .height = f->height,
         .crop = {
@@ -1014,7 +890,7 @@ static void libav_flush(void *priv)
     for (unsigned i = 0; i < d->n_ready; i++) {
         av_frame_unref(d->ready[i]);
     }
-    d->n_ready = 0;
+    d->n_ready = d->next_ready = 0;
     av_frame_unref(d->current);
     libav_reset(d);
 }
@@ -1025,18 +901,29 @@ static void libav_stop(void *priv)
 
     avcodec_free_context(&d->avctx);    /* ends all threads below us */
     av_packet_free(&d->packet);
+    av_bsf_free(&d->av1_bsf);
     for (unsigned i = 0; i < LIBAV_MAX_READY; i++) {
         av_frame_free(&d->ready[i]);
     }
     av_frame_free(&d->current);
-    av_frame_free(&d->rgb);
+    av_frame_free(&d->strip);
     sws_freeContext(d->sws);
     g_byte_array_unref(d->headers);
     g_byte_array_unref(d->av1_header);
-    g_free(d->strip);
     g_free(d->refusal);
     qemu_mutex_destroy(&d->lock);
     g_free(d);
+}
+
+static bool libav_alloc_av1_bsf(LibavDecoder *d)
+{
+    const AVBitStreamFilter *filter = av_bsf_get_by_name("extract_extradata");
+
+    if (!filter || av_bsf_alloc(filter, &d->av1_bsf) < 0) {
+        return false;
+    }
+    d->av1_bsf->par_in->codec_id = AV_CODEC_ID_AV1;
+    return av_bsf_init(d->av1_bsf) >= 0;
 }
 
 static bool libav_alloc(LibavDecoder *d, const AVCodec *codec)
@@ -1044,14 +931,17 @@ static bool libav_alloc(LibavDecoder *d, const AVCodec *codec)
     d->avctx = avcodec_alloc_context3(codec);
     d->packet = av_packet_alloc();
     d->current = av_frame_alloc();
-    d->rgb = av_frame_alloc();
+    d->strip = av_frame_alloc();
     for (unsigned i = 0; i < LIBAV_MAX_READY; i++) {
         d->ready[i] = av_frame_alloc();
         if (!d->ready[i]) {
             return false;
         }
     }
-    return d->avctx && d->packet && d->current && d->rgb;
+    if (d->params.coded == VIDEO_CODED_AV1 && !libav_alloc_av1_bsf(d)) {
+        return false;
+    }
+    return d->avctx && d->packet && d->current && d->strip;
 }
 
 static void libav_set_threads(AVCodecContext *avctx,
