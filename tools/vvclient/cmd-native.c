@@ -104,7 +104,7 @@ int vv_cmd_native(const VVArgs *args)
     bool ok;
 
     if (!media) {
-        error_report_err(err);
+        error_reportf_err(err, "%s: ", args->file);
         return EXIT_FAILURE;
     }
     vv_frame_init(&sink.frame);

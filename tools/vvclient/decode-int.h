@@ -48,8 +48,11 @@ struct VVStream {
     unsigned next_packet;
     unsigned packets_done;
     bool drain_sent;
+    unsigned held_inputs;       /* queued, but the device was not notified */
 
     QVVPool *outputs;
+    unsigned n_queued_outputs;  /* of this generation */
+    unsigned held_outputs;      /* of those: not notified yet */
     unsigned generation;        /* of @outputs */
     uint32_t canceled;          /* 1 << resource: for the next format */
     unsigned refused;           /* buffers that the device did not take */

@@ -18,6 +18,7 @@
 #include "decode-int.h"
 
 #define VV_MAX_ERRORS           20
+#define VV_LAZY_US              (20 * 1000)
 #define VV_LOOK_US              (1 * G_USEC_PER_SEC)
 #define VV_LAST_US              (5 * G_USEC_PER_SEC)
 #define VV_PROGRESS_US          (100 * 1000)
@@ -121,6 +122,7 @@ static void vv_queue_packet(VVStream *s)
                                packet->size), (VVCommand) {
         .kind = VV_INPUT, .resource = resource, .packet = index,
     });
+    s->held_inputs++;
 }
 
 /* Keeps the input queue full, and drains it when all has been said */
@@ -251,6 +253,7 @@ static bool vv_output_done(VVStream *s, const VVCommand *cmd,
         }
         return true;
     }
+    s->n_queued_outputs--;
     if (s->failed) {
         return true;
     }
@@ -365,12 +368,49 @@ static bool vv_handle(VVDecode *dec, const QVVEvent *ev)
     return vv_answered(dec, &cmd, ev);
 }
 
+/*
+ * One notification for as many commands as possible: it is what costs most,
+ * for QEMU as well.  The device must not run dry by that.
+ */
+
+static bool vv_runs_low(const VVStream *s)
+{
+    unsigned inputs = s->inputs->n - s->n_free_inputs - s->held_inputs;
+    unsigned outputs = s->n_queued_outputs - s->held_outputs;
+
+    return (s->held_inputs && inputs <= s->inputs->n / 2) ||
+           (s->held_outputs && outputs <= s->outputs->n / 2) ||
+           (s->drain_sent && !s->done);
+}
+
+static void vv_notify(VVDecode *dec)
+{
+    qvv_flush(dec->drv);
+    for (unsigned i = 0; i < dec->opts->streams; i++) {
+        dec->streams[i].held_inputs = 0;
+        dec->streams[i].held_outputs = 0;
+    }
+}
+
+static void vv_notify_if_low(VVDecode *dec)
+{
+    for (unsigned i = 0; i < dec->opts->streams; i++) {
+        if (dec->streams[i].open && vv_runs_low(&dec->streams[i])) {
+            vv_notify(dec);
+            return;
+        }
+    }
+}
+
 /* NULL: the device says nothing any more, and that is reported */
 static QVVEvent *vv_next_event(VVDecode *dec)
 {
     int64_t end = g_get_monotonic_time() + VV_SILENCE_US;
-    QVVEvent *ev = NULL;
+    QVVEvent *ev = qvv_next(dec->drv, VV_LAZY_US);
 
+    if (!ev) {
+        vv_notify(dec);
+    }
     while (!ev && g_get_monotonic_time() < end) {
         ev = qvv_next(dec->drv, VV_LOOK_US);
         if (!ev && qvv_is_broken(dec->drv)) {
@@ -390,22 +430,22 @@ static QVVEvent *vv_next_event(VVDecode *dec)
     return ev;
 }
 
-/* Everything that is there; then everything that can be sent in one go */
+/* Everything that is there; then everything that can be sent */
 static bool vv_turn(VVDecode *dec)
 {
     QVVEvent *ev = vv_next_event(dec);
 
-    qvv_hold(dec->drv);
     while (ev && !dec->err) {
+        qvv_hold(dec->drv);
         vv_handle(dec, ev);
         qvv_event_free(ev);
-        qvv_hold(dec->drv);
         ev = dec->err ? NULL : qvv_next(dec->drv, 0);
     }
+    qvv_hold(dec->drv);
     for (unsigned i = 0; i < dec->opts->streams && !dec->err; i++) {
         vv_feed(&dec->streams[i]);
     }
-    qvv_flush(dec->drv);
+    vv_notify_if_low(dec);
     return !dec->err;
 }
 
@@ -452,7 +492,7 @@ static bool vv_run(VVDecode *dec)
         vv_queue_outputs(&dec->streams[i]);
         vv_feed(&dec->streams[i]);
     }
-    qvv_flush(dec->drv);
+    vv_notify(dec);
     while (dec->n_active) {
         if (!vv_turn(dec)) {
             return false;

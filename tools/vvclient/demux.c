@@ -50,8 +50,8 @@ static bool vv_find_codec(VVDemuxer *dm, VVMedia *media, Error **errp)
             return true;
         }
     }
-    error_setg(errp, "%s: virtio-video has no coded format for %s",
-               media->path, avcodec_get_name(media->codec_id));
+    error_setg(errp, "virtio-video has no coded format for %s",
+               avcodec_get_name(media->codec_id));
     return false;
 }
 
@@ -62,17 +62,17 @@ static bool vv_open(VVDemuxer *dm, VVMedia *media, Error **errp)
 
     ret = avformat_open_input(&dm->format, media->path, NULL, NULL);
     if (ret < 0) {
-        error_setg(errp, "%s: %s", media->path, av_err2str(ret));
+        error_setg(errp, "%s", av_err2str(ret));
         return false;
     }
     ret = avformat_find_stream_info(dm->format, NULL);
     if (ret < 0) {
-        error_setg(errp, "%s: %s", media->path, av_err2str(ret));
+        error_setg(errp, "%s", av_err2str(ret));
         return false;
     }
     ret = av_find_best_stream(dm->format, AVMEDIA_TYPE_VIDEO, -1, -1, NULL, 0);
     if (ret < 0) {
-        error_setg(errp, "%s: there is no video in this file", media->path);
+        error_setg(errp, "there is no video in this file");
         return false;
     }
 
@@ -130,7 +130,7 @@ static int vv_open_filter(VVDemuxer *dm, const uint8_t *extradata,
 
 /* What the container says of the codec decides how packets are converted */
 static bool vv_use_extradata(VVDemuxer *dm, const uint8_t *extradata,
-                             size_t size, const char *path, Error **errp)
+                             size_t size, Error **errp)
 {
     int ret = 0;
 
@@ -144,7 +144,7 @@ static bool vv_use_extradata(VVDemuxer *dm, const uint8_t *extradata,
         }
     }
     if (ret < 0) {
-        error_setg(errp, "%s: the codec's header is broken: %s", path,
+        error_setg(errp, "the codec's header is broken: %s",
                    av_err2str(ret));
     }
     return ret >= 0;
@@ -217,8 +217,7 @@ static int vv_convert(VVDemuxer *dm, AVPacket *pkt)
 }
 
 /* A file may have several sample descriptions: conversion must follow */
-static bool vv_follow_extradata(VVDemuxer *dm, AVPacket *pkt, const char *path,
-                                Error **errp)
+static bool vv_follow_extradata(VVDemuxer *dm, AVPacket *pkt, Error **errp)
 {
     size_t size;
     uint8_t *extradata = av_packet_get_side_data(pkt,
@@ -226,7 +225,7 @@ static bool vv_follow_extradata(VVDemuxer *dm, AVPacket *pkt, const char *path,
                                                  &size);
 
     return !extradata || !size ||
-           vv_use_extradata(dm, extradata, size, path, errp);
+           vv_use_extradata(dm, extradata, size, errp);
 }
 
 static bool vv_read_packets(VVDemuxer *dm, VVMedia *media, Error **errp)
@@ -240,7 +239,7 @@ static bool vv_read_packets(VVDemuxer *dm, VVMedia *media, Error **errp)
             av_packet_unref(pkt);
             continue;
         }
-        ok = vv_follow_extradata(dm, pkt, media->path, errp);
+        ok = vv_follow_extradata(dm, pkt, errp);
         if (!ok) {
             break;
         }
@@ -396,7 +395,7 @@ VVMedia *vv_demux(const char *path, Error **errp)
     media->path = g_strdup(path);
     ok = vv_open(&dm, media, errp) &&
          vv_use_extradata(&dm, dm.stream->codecpar->extradata,
-                          dm.stream->codecpar->extradata_size, path, errp) &&
+                          dm.stream->codecpar->extradata_size, errp) &&
          vv_read_packets(&dm, media, errp);
     if (ok && dm.packets->len) {
         vv_prepend_headers(&dm);
@@ -404,8 +403,8 @@ VVMedia *vv_demux(const char *path, Error **errp)
     vv_take_packets(media, dm.packets);
     vv_demuxer_cleanup(&dm);
     if (ok && !media->n_packets) {
-        error_setg(errp, "%s: there is not one whole packet of video: %s",
-                   path, media->trouble ?: "the stream is empty");
+        error_setg(errp, "there is not one whole packet of video: %s",
+                   media->trouble ?: "the stream is empty");
         ok = false;
     }
     return ok ? g_steal_pointer(&media) : NULL;

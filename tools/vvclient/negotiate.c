@@ -155,6 +155,8 @@ void vv_queue_output(VVStream *s, unsigned resource)
     vv_note(s, qvv_queue_output(s->dec->drv, s->id, resource), (VVCommand) {
         .kind = VV_OUTPUT, .resource = resource, .generation = s->generation,
     });
+    s->n_queued_outputs++;
+    s->held_outputs++;
 }
 
 /* Takes every buffer back from the device; their answers come later */
@@ -178,6 +180,8 @@ static bool vv_drop_outputs(VVStream *s, bool *blocked)
     }
     qvv_pool_free(s->dec->drv, s->outputs);
     s->outputs = NULL;
+    s->n_queued_outputs = 0;
+    s->held_outputs = 0;
     s->generation++;
     return true;
 }

@@ -23,6 +23,9 @@
 
 /* How long the driver sleeps between two looks at a used ring */
 #define QVV_POLL_US             200
+/* The same for events; it grows as long as there are none */
+#define QVV_EVENT_POLL_MIN_US   100
+#define QVV_EVENT_POLL_MAX_US   500
 #define QVV_DEFAULT_EVENTS      64
 #define QVV_DEFAULT_EVENT_SIZE  2048
 
@@ -1122,6 +1125,7 @@ static QVVEvent *qvv_wait_match(QVVDriver *d, QVVMatch match, uint32_t arg,
                                 int64_t timeout_us)
 {
     int64_t end = g_get_monotonic_time() + timeout_us;
+    unsigned pause = QVV_EVENT_POLL_MIN_US;
     QVVEvent *ev;
 
     for (;;) {
@@ -1130,7 +1134,8 @@ static QVVEvent *qvv_wait_match(QVVDriver *d, QVVMatch match, uint32_t arg,
         if (ev || g_get_monotonic_time() >= end) {
             return ev;
         }
-        g_usleep(QVV_POLL_US);
+        g_usleep(pause);
+        pause = MIN(2 * pause, QVV_EVENT_POLL_MAX_US);
     }
 }
 
