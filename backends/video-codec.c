@@ -67,6 +67,7 @@ struct VideoCodecSession {
     QTAILQ_HEAD(, VideoCodecOutput) outputs;
     VideoCodecOutput *current_out;          /* with emit() */
     QTAILQ_HEAD(, Event) events;
+    bool notify;                /* the main loop does not know of them all */
     unsigned generation;        /* number of flushes */
     unsigned format_posted;     /* number of EVENT_FORMATs */
     bool hold;                  /* from a new format to resume() */
@@ -111,15 +112,30 @@ void video_codec_input_free(VideoCodecInput *in)
     }
 }
 
-/* Any thread, with s->lock held. */
+/* With s->lock held; session_unlock() will tell the main loop. */
 static Event *session_post(VideoCodecSession *s, EventType type)
 {
     Event *event = g_new0(Event, 1);
 
     event->type = type;
     QTAILQ_INSERT_TAIL(&s->events, event, next);
-    qemu_bh_schedule(s->bh);
+    s->notify = true;
     return event;
+}
+
+/*
+ * Unlock, and tell the main loop what was posted: after unlocking, so that it
+ * does not wake up only to wait for the lock.
+ */
+static void session_unlock(VideoCodecSession *s)
+{
+    bool notify = s->notify;
+
+    s->notify = false;
+    qemu_mutex_unlock(&s->lock);
+    if (notify) {
+        qemu_bh_schedule(s->bh);
+    }
 }
 
 /* Any thread, with s->lock held. */
@@ -140,13 +156,14 @@ void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
 {
     va_list ap;
 
-    QEMU_LOCK_GUARD(&s->lock);
+    qemu_mutex_lock(&s->lock);
     if (!s->failure) {
         va_start(ap, fmt);
         s->failure = g_strdup_vprintf(fmt, ap);
         va_end(ap);
         session_post(s, EVENT_FAILED);
     }
+    session_unlock(s);
 }
 
 bool video_codec_session_interrupted(VideoCodecSession *s)
@@ -271,6 +288,8 @@ static void video_codec_worker_emit(VideoCodecSession *s)
         out->timestamp = s->emitted.timestamp;
         out->corrupt = s->emitted.corrupt;
         session_post(s, EVENT_OUTPUT_DONE)->out = out;
+        session_unlock(s);
+        qemu_mutex_lock(&s->lock);
     } else {
         QTAILQ_INSERT_HEAD(&s->outputs, out, next);
     }
@@ -306,7 +325,7 @@ static void video_codec_worker_decode(VideoCodecSession *s)
     s->current_in = in;
     s->draining = !in->data;
 
-    qemu_mutex_unlock(&s->lock);
+    session_unlock(s);
     ret = VIDEO_CODEC_GET_CLASS(s->codec)->decode(s->priv,
                                                   in->data ? in : NULL);
     qemu_mutex_lock(&s->lock);
@@ -326,7 +345,10 @@ static void video_codec_worker_decode(VideoCodecSession *s)
 }
 
 /*
- * One step of the worker, with s->lock held.
+ * One step of the worker, with s->lock held.  The main loop is told before what
+ * may take long, which is decode(), and with each frame: a frame and the input
+ * that it was made from are told together.
+ *
  * Returns: false if there is nothing to do.
  */
 static bool video_codec_worker_step(VideoCodecSession *s)
@@ -374,7 +396,13 @@ static void *video_codec_worker(void *opaque)
 
     qemu_mutex_lock(&s->lock);
     while (!s->stop) {
-        if (!video_codec_worker_step(s) && !s->stop) {
+        if (video_codec_worker_step(s)) {
+            continue;
+        }
+        if (s->notify) {
+            session_unlock(s);
+            qemu_mutex_lock(&s->lock);
+        } else if (!s->stop) {
             qemu_cond_wait(&s->wake, &s->lock);
         }
     }
@@ -386,7 +414,7 @@ static void *video_codec_worker(void *opaque)
 
     qemu_mutex_lock(&s->lock);
     session_post(s, EVENT_CLOSED);
-    qemu_mutex_unlock(&s->lock);
+    session_unlock(s);
     return NULL;
 }
 

@@ -341,7 +341,11 @@ static void virtio_video_event_bh(void *opaque)
 /* Queues are worked on in guarded BHs: a guest's "memory" may be our own BAR */
 static void virtio_video_handle_event(VirtIODevice *vdev, VirtQueue *vq)
 {
-    qemu_bh_schedule(VIRTIO_VIDEO(vdev)->event_bh);
+    VirtIOVideo *dev = VIRTIO_VIDEO(vdev);
+
+    if (!QSIMPLEQ_EMPTY(&dev->events)) {
+        qemu_bh_schedule(dev->event_bh);
+    }
 }
 
 /*
