@@ -27,7 +27,7 @@ REFUSED = [
     ('h264-422', ['-c:v', 'libx264', '-pix_fmt', 'yuv422p'], 'yuv422p'),
     ('h264-444', ['-c:v', 'libx264', '-pix_fmt', 'yuv444p'], 'yuv444p'),
     ('hevc-12', ['-c:v', 'libx265', '-pix_fmt', 'yuv420p12le',
-                 '-x265-params', 'log-level=none'], 'yuv420p12'),
+                 '-x265-params', 'log-level=none'], 'yuv420p12le'),
 ]
 MACHINES = [
     ('pc pci', ['--machine', 'pc', '--transport', 'pci']),
@@ -60,8 +60,8 @@ def ffmpeg_md5(path):
     return result.stdout.strip().removeprefix('MD5=')
 
 
-def decode(path, options):
-    result = run(VVCLIENT, 'decode', path, '--md5', *options)
+def decode(path, options, env=None):
+    result = run(VVCLIENT, 'decode', path, '--md5', *options, env=env)
     if result.returncode:
         return f'exit status {result.returncode}\n{result.stderr}'
     md5, want = result.stdout.strip(), ffmpeg_md5(path)
@@ -70,10 +70,24 @@ def decode(path, options):
 
 def refused(path, what):
     result = run(VVCLIENT, 'decode', path)
-    if result.returncode != 1 or f'{what} is not supported' not in result.stderr:
+    said = f'{what} is not supported' in result.stderr
+    if result.returncode != 1 or not said:
         return f'exit status {result.returncode}, "{what}" not named\n' \
             f'{result.stderr}'
     return None
+
+
+def sandboxed(path, options):
+    """With everything denied that QEMU can deny."""
+    wrapper = os.path.join(TMP, 'sandboxed', 'qemu-system-x86_64')
+    os.makedirs(os.path.dirname(wrapper), exist_ok=True)
+    with open(wrapper, 'w', encoding='utf-8') as f:
+        f.write('#!/bin/sh\n'
+                f'exec {os.environ["QTEST_QEMU_BINARY"]} "$@" -sandbox '
+                'on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
+                'resourcecontrol=deny\n')
+    os.chmod(wrapper, 0o755)
+    return decode(path, options, {**os.environ, 'QTEST_QEMU_BINARY': wrapper})
 
 
 def lossy_md5(path, raw):
@@ -117,6 +131,12 @@ def cases(h264, hevc10, made):
     for option in 'threads=2', 'threads=0', 'threads=3,low-delay=on':
         yield f'h264 with {option}', decode, h264, \
             ['--codec', f'video-codec-libav,{option}']
+
+
+    for name in 'h264', 'vp9', 'av1':
+        if name in made:
+            yield f'{name} in a sandbox', sandboxed, made[name], \
+                ['--codec', 'video-codec-libav,threads=3']
 
 
 def main():

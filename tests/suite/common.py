@@ -13,9 +13,9 @@ VECTORS = os.environ.get('VECTORS', '')
 TMP = os.environ.get('TMP', '/tmp')
 QUICK = bool(os.environ.get('QUICK'))
 SANITIZE = bool(os.environ.get('SANITIZE'))
-if 'QEMU_BUILD' in os.environ:
-    os.environ['QTEST_QEMU_BINARY'] = os.path.join(os.environ['QEMU_BUILD'],
-                                                   'qemu-system-x86_64')
+os.environ['QTEST_QEMU_BINARY'] = os.path.join(
+    os.environ.get('QEMU_BUILD', Path(__file__).parents[2] / 'build/qemu'),
+    'qemu-system-x86_64')
 # The coded formats that the device knows, as the lists of clips name them
 CODECS = ('h264', 'hevc', 'vp8', 'vp9', 'av1', 'mpeg2', 'mpeg4')
 # The ways to the device that every clip must go
@@ -27,12 +27,12 @@ MODES = {
 }
 
 
-def run(*args, timeout=300):
+def run(*args, timeout=300, env=None):
     """Run a command; a timeout is an exit status of 124."""
     try:
         return subprocess.run([str(a) for a in args], capture_output=True,
                               text=True, errors='replace', timeout=timeout,
-                              stdin=subprocess.DEVNULL, check=False)
+                              stdin=subprocess.DEVNULL, check=False, env=env)
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(args, 124, '', 'timed out')
 

@@ -1101,6 +1101,10 @@ static void stream_input_done(void *opaque, VideoCodecInput *in)
     VideoStream *stream = opaque;
     VideoCommand *cmd = in->opaque;
 
+    if (in->error) {
+        stream_guest_error(stream, "bad coded data at timestamp %" PRIu64,
+                           in->timestamp);
+    }
     stream->resources[VIDEO_QUEUE_INPUT][cmd->resource_id].queued = false;
     stream_answer(stream, cmd->type, VIDEO_QUEUE_INPUT, cmd->cookie,
                   in->error);
@@ -1130,6 +1134,10 @@ static void stream_output_done(void *opaque, VideoCodecOutput *out)
         event.sizes[i] = p->stride * p->rows;
     }
 
+    if (out->corrupt) {
+        stream_guest_error(stream, "the frame of timestamp %" PRIu64
+                           " may be corrupt", out->timestamp);
+    }
     stream_set_dirty(res);
     QTAILQ_REMOVE(&stream->outputs, res, next);
     res->queued = false;
