@@ -17,6 +17,9 @@ out=$repo/build
 }
 me=scripts/$(basename "$0")
 
+# Messages and sorting that do not depend on the user's language
+export LC_ALL=C.UTF-8
+
 # A commit needs some name.  Not the user's: the series must come out the same
 # for everyone.
 export GIT_AUTHOR_NAME='virtio-video developers' GIT_AUTHOR_EMAIL=virtio-video@localhost

@@ -108,8 +108,8 @@ static void test_read_bad_length(void)
 
 static VideoParams *read_ok(const GByteArray *buf)
 {
-    VideoParams *params = tlv_read_params(buf->data, buf->len, MAX_PARAMS, MAX_ENTRIES,
-                                          &error_abort);
+    VideoParams *params = tlv_read_params(buf->data, buf->len, MAX_PARAMS,
+                                          MAX_ENTRIES, &error_abort);
 
     g_assert_nonnull(params);
     return params;
@@ -120,7 +120,8 @@ static void assert_no_params(GByteArray *buf)
 {
     Error *err = NULL;
 
-    g_assert_null(tlv_read_params(buf->data, buf->len, MAX_PARAMS, MAX_ENTRIES, &err));
+    g_assert_null(tlv_read_params(buf->data, buf->len, MAX_PARAMS,
+                                  MAX_ENTRIES, &err));
     g_assert_nonnull(err);
     error_free(err);
     g_byte_array_unref(buf);
@@ -285,6 +286,18 @@ static void test_params_impossible_value(void)
     }
 }
 
+static void test_params_max_params(void)
+{
+    GByteArray *buf = WORDS(1, 12 * (MAX_PARAMS + 1));
+
+    for (unsigned i = 0; i <= MAX_PARAMS; i++) {
+        g_autoptr(GByteArray) param = WORDS(6, 4, i);
+
+        g_byte_array_append(buf, param->data, param->len);
+    }
+    assert_invalid_at(buf, MAX_PARAMS);
+}
+
 /*
  * RESOURCE_GUEST_PAGES
  */
@@ -415,7 +428,7 @@ static void test_params_random(void)
 static const VideoCodecCaps codec = {
     .decoders = {
         { VIDEO_CODED_VP8, 0x1, 4096, 2048 },
-        { VIDEO_CODED_AV1, 0x5, 1024, 1024 },
+        { VIDEO_CODED_AV1, 0x7, 1024, 1024 },
     },
     .n_decoders = 2,
     .raws = { DRM_FORMAT_NV12, DRM_FORMAT_P010, DRM_FORMAT_XRGB8888 },
@@ -456,7 +469,8 @@ static void assert_coded_set(TlvReader *reader, uint32_t format)
     g_assert_cmpint(tlv_read(&inner, &tlv, &error_abort), ==, 0);
 }
 
-static void assert_raw_set(TlvReader *reader, uint32_t fourcc)
+static void assert_raw_set(TlvReader *reader, uint32_t fourcc,
+                           uint32_t max_width, uint32_t max_height)
 {
     Tlv set = next(reader, VIRTIO_VIDEO_TLV_RAW_SET), tlv;
     TlvReader inner = { set.value, set.length };
@@ -469,8 +483,8 @@ static void assert_raw_set(TlvReader *reader, uint32_t fourcc)
                     VIRTIO_VIDEO_PLANES_LAYOUT_MULTI_BUFFERS);
     g_assert_cmphex(ldl_le_p(tlv.value + 4), ==, fourcc);
     g_assert_cmphex(ldq_le_p(tlv.value + 8), ==, DRM_FORMAT_MOD_LINEAR);
-    assert_range(tlv.value + 16, 3000);
-    assert_range(tlv.value + 32, 2000);
+    assert_range(tlv.value + 16, max_width);
+    assert_range(tlv.value + 32, max_height);
     tlv = next(&inner, VIRTIO_VIDEO_TLV_RAW_RESOURCES);
     g_assert_cmpuint(tlv.length, ==, 16);
     assert_range(tlv.value, 32);
@@ -491,9 +505,10 @@ static void check_caps(bool link)
     reader = (TlvReader) { buf->data, buf->len };
     assert_coded_set(&reader, VIRTIO_VIDEO_CODED_FORMAT_VP8);
     assert_coded_set(&reader, VIRTIO_VIDEO_CODED_FORMAT_AV1);
-    assert_raw_set(&reader, DRM_FORMAT_NV12);
-    assert_raw_set(&reader, DRM_FORMAT_P010);
-    assert_raw_set(&reader, DRM_FORMAT_XRGB8888);
+    /* As large as the device's limit and one of the linked codecs allow */
+    assert_raw_set(&reader, DRM_FORMAT_NV12, 3000, 2000);
+    assert_raw_set(&reader, DRM_FORMAT_P010, 1024, 1024);
+    assert_raw_set(&reader, DRM_FORMAT_XRGB8888, 1024, 1024);
     if (link) {
         tlv = next(&reader, VIRTIO_VIDEO_TLV_LINK);
         g_assert_cmpuint(tlv.length, ==, 8 + 2 * 8);
@@ -501,7 +516,7 @@ static void check_caps(bool link)
                          VIRTIO_VIDEO_STREAM_TYPE_DECODER);
         g_assert_cmpuint(ldl_le_p(tlv.value + 4), ==, 0);
         g_assert_cmphex(ldq_le_p(tlv.value + 8), ==, 0x1);
-        g_assert_cmphex(ldq_le_p(tlv.value + 16), ==, 0x5);
+        g_assert_cmphex(ldq_le_p(tlv.value + 16), ==, 0x7);
     }
     g_assert_cmpint(tlv_read(&reader, &tlv, &error_abort), ==, 0);
 }
@@ -636,6 +651,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tlv/params/wrong-length", test_params_wrong_length);
     g_test_add_func("/tlv/params/impossible-value",
                     test_params_impossible_value);
+    g_test_add_func("/tlv/params/max-params", test_params_max_params);
     g_test_add_func("/tlv/params/random", test_params_random);
     g_test_add_func("/tlv/pages/values", test_pages_values);
     g_test_add_func("/tlv/pages/answer", test_pages_answer);
