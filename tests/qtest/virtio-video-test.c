@@ -1309,7 +1309,9 @@ static void assert_body_error(TestStream *s, uint32_t type, const void *body,
     stl_le_p(cmd, type);
     stl_le_p(cmd + 4, s->id);
     stl_le_p(cmd + 8, MAIN);
-    memcpy(cmd + 16, body, len);
+    if (len) {
+        memcpy(cmd + 16, body, len);
+    }
     expect(s->d, qvv_cmd(s->d, cmd, 16 + len), F_ERROR);
 }
 

@@ -677,18 +677,20 @@ static void virtio_video_stream_command(VirtIOVideo *dev,
                                         const struct CommandInfo *info)
 {
     struct virtio_video_stream_cmd_header hdr;
-    bool too_long = size > virtio_video_max_request(dev);
     g_autofree uint8_t *data = NULL;
     Request req;
 
-    if (too_long) {
-        size = sizeof(hdr);
+    if (size <= virtio_video_max_request(dev)) {
+        data = g_try_malloc(size);
     }
-    data = g_malloc(size);
-    iov_to_buf(elem->out_sg, elem->out_num, 0, data, size);
+    if (data) {
+        iov_to_buf(elem->out_sg, elem->out_num, 0, data, size);
+        memcpy(&hdr, data, sizeof(hdr));
+    } else {
+        iov_to_buf(elem->out_sg, elem->out_num, 0, &hdr, sizeof(hdr));
+    }
     virtqueue_push(dev->command_vq, elem, 0);
 
-    memcpy(&hdr, data, sizeof(hdr));
     req = (Request) {
         .dev = dev,
         .type = le32_to_cpu(hdr.type),
@@ -700,7 +702,7 @@ static void virtio_video_stream_command(VirtIOVideo *dev,
     };
     trace_virtio_video_command(req.type, req.stream_id, req.queue_type,
                                req.cookie, size);
-    if (too_long) {
+    if (!data) {
         request_error(&req, "the request is too long");
     } else if (!info || info->type != req.type) {
         /* or the guest has changed it between the two looks */
