@@ -944,17 +944,21 @@ static bool libav_alloc(LibavDecoder *d, const AVCodec *codec)
     return d->avctx && d->packet && d->current && d->strip;
 }
 
-static void libav_set_threads(AVCodecContext *avctx,
+static void libav_set_threads(AVCodecContext *avctx, VideoCodedFormat coded,
                               const VideoCodecLibav *libav)
 {
     unsigned threads = libav->threads ?: g_get_num_processors();
 
     avctx->thread_count = MIN(threads, LIBAV_MAX_THREADS);
     avctx->thread_type = FF_THREAD_SLICE;
-    if (libav->low_delay) {
-        avctx->flags |= AV_CODEC_FLAG_LOW_DELAY;
-    } else {
+    if (!libav->low_delay) {
         avctx->thread_type |= FF_THREAD_FRAME;
+    } else if (coded != VIDEO_CODED_MPEG2 && coded != VIDEO_CODED_MPEG4) {
+        /*
+         * For those two the flag overrides what the stream says of itself:
+         * frames would come in coding order.
+         */
+        avctx->flags |= AV_CODEC_FLAG_LOW_DELAY;
     }
 }
 
@@ -997,7 +1001,7 @@ static void *libav_start(VideoCodec *codec, VideoCodecSession *s,
     if (params->coded == VIDEO_CODED_MPEG2) {
         d->avctx->flags2 |= AV_CODEC_FLAG2_SHOW_ALL;
     }
-    libav_set_threads(d->avctx, libav);
+    libav_set_threads(d->avctx, params->coded, libav);
     if (params->coded == VIDEO_CODED_H264 && !libav->low_delay) {
         /*
          * Where a stream does not say how far it reorders, wait as long as
@@ -1116,7 +1120,7 @@ static void video_codec_libav_class_init(ObjectClass *oc, void *data)
                                    video_codec_libav_get_low_delay,
                                    video_codec_libav_set_low_delay);
     object_class_property_set_description(oc, "low-delay",
-        "Deliver each frame at once: for streams without reordered frames "
+        "Never wait for more input than the stream itself demands "
         "(default: off)");
 
     av_log_set_callback(libav_log);
