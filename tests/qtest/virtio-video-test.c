@@ -4418,6 +4418,38 @@ static void test_migrate_events(Rig *r)
     migrate_end(r, to);
 }
 
+/* The destination offers other sizes, in capabilities of the same length */
+static void test_migrate_other_caps(Rig *r)
+{
+    g_auto(GStrv) parts = g_strsplit(qos_get_current_command_line(),
+                                     "codec=codec0", 2);
+    g_autofree char *there = g_strjoinv("codec=codec0,max-width=640", parts);
+    g_autofree char *args = g_strdup_printf("%s -incoming defer", there);
+    g_autofree char *file = temp_file();
+    g_autofree char *uri = g_strdup_printf("file:%s", file);
+    g_autofree char *status = NULL;
+    QTestState *to;
+
+    qos_invalidate_command_line();
+    qtest_qmp_assert_success(r->qts, "{ 'execute': 'migrate', 'arguments':"
+                             " { 'uri': %s } }", uri);
+    wait_migration(r->qts, "completed");
+    to = qtest_init(args);
+    qtest_qmp_assert_success(to, "{ 'execute': 'migrate-incoming',"
+                             " 'arguments': { 'uri': %s,"
+                             " 'exit-on-error': false } }", uri);
+    for (int i = 0; i < 4000 && g_strcmp0(status, "failed"); i++) {
+        g_usleep(5 * MS);
+        g_free(status);
+        status = migration_status(to);
+        g_assert_cmpstr(status, !=, "completed");
+    }
+    g_assert_cmpstr(status, ==, "failed");
+    unlink(file);
+    qtest_quit(to);
+    qmp_ok(r->qts, "cont");
+}
+
 static void test_migrate_open_stream(Rig *r)
 {
     TestStream *s = test_stream(r, 0);
@@ -4587,7 +4619,16 @@ static void test_codec_default(Rig *r)
         return;
     }
     check_default_codec("", false);
+}
+
+static void test_caps_av1(Rig *r)
+{
+    if (!has_type(r->qts, "video-codec-libav")) {
+        g_test_skip("video-codec-libav is not built");
+        return;
+    }
     check_default_codec(",x-av1=on", true);
+    check_default_codec(",x-av1=off", false);
 }
 
 static uint32_t put_bytes(TestStream *s, unsigned res, uint64_t timestamp,
@@ -4983,9 +5024,12 @@ static const TestCase cases[] = {
     { "dirty/written-memory-is-dirty", test_dirty_video_memory },
     { "codec/in-use-cannot-be-deleted", test_codec_in_use },
     { "codec/default-is-libav", test_codec_default },
+    { "caps/av1-only-with-x-av1", test_caps_av1 },
     { "migrate/idle-device", test_migrate_idle, .more_threads = true },
     { "migrate/waiting-events-go-along", test_migrate_events,
       .opts = { .manual_events = true }, .more_threads = true },
+    { "migrate/other-capabilities-are-refused", test_migrate_other_caps,
+      .more_threads = true },
     { "migrate/open-stream-is-refused", test_migrate_open_stream },
     { "migrate/no-open-while-migrating", test_migrate_no_open,
       .more_threads = true },

@@ -50,7 +50,7 @@ struct VirtIOVideo {
     VMChangeStateEntry *vmstate_change;
 
     /* Migration only: refuses another configuration, takes @events along */
-    uint32_t mig_caps_length;
+    uint32_t mig_caps_crc;
     uint32_t mig_events_size;
     uint8_t *mig_events;
 };

@@ -12,6 +12,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <zlib.h>
 #include "qapi/error.h"
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
@@ -100,6 +101,13 @@ static uint32_t virtio_video_caps_length(VirtIOVideo *dev, uint64_t features)
     g_autoptr(GByteArray) caps = virtio_video_caps(dev, features);
 
     return caps->len;
+}
+
+static uint32_t virtio_video_caps_crc(VirtIOVideo *dev, uint64_t features)
+{
+    g_autoptr(GByteArray) caps = virtio_video_caps(dev, features);
+
+    return crc32(0, caps->data, caps->len);
 }
 
 static void virtio_video_get_config(VirtIODevice *vdev, uint8_t *config)
@@ -965,7 +973,7 @@ static void virtio_video_realize(DeviceState *qdev, Error **errp)
     video_codec_use(dev->codec);
     dev->ctx.codec = dev->codec;
     dev->ctx.max_commands = MAX_STREAM_COMMANDS;
-    dev->mig_caps_length = virtio_video_caps_length(dev, vdev->host_features);
+    dev->mig_caps_crc = virtio_video_caps_crc(dev, vdev->host_features);
     dev->streams = g_new0(VirtIOVideoStream *, dev->max_streams);
     QTAILQ_INIT(&dev->live);
     QSIMPLEQ_INIT(&dev->events);
@@ -1009,8 +1017,8 @@ static const VMStateDescription vmstate_virtio_video_device = {
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32_EQUAL(max_streams, VirtIOVideo,
                              "max-streams differs between the two sides"),
-        VMSTATE_UINT32_EQUAL(mig_caps_length, VirtIOVideo,
-                             "the codecs of the two sides differ"),
+        VMSTATE_UINT32_EQUAL(mig_caps_crc, VirtIOVideo,
+                             "the capabilities of the two sides differ"),
         VMSTATE_UINT32(mig_events_size, VirtIOVideo),
         VMSTATE_VBUFFER_ALLOC_UINT32(mig_events, VirtIOVideo, 1, NULL,
                                      mig_events_size),
@@ -1081,7 +1089,8 @@ static void virtio_video_class_init(ObjectClass *oc, void *data)
     object_class_property_set_description(oc, "max-entries",
         "guest page entries of each resource");
     object_class_property_set_description(oc, "max-mem",
-        "host memory in bytes that the guest's requests can take in all");
+        "host memory in bytes that the guest's requests can take in all, "
+        "without the codec's own frames");
     object_class_property_set_description(oc, "x-av1",
         "offer AV1 as coded format 8, ahead of the specification");
 }
