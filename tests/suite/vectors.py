@@ -18,10 +18,15 @@ EXCEPTIONS = {
 INEXACT = ('mpeg2', 'mpeg4')
 
 
-def expected_md5(clip):
+def is_md5(clip, md5):
+    if md5 == clip['ffmpeg_md5']:
+        return True
     if clip['codec'] not in INEXACT:
-        return clip['ffmpeg_md5']
-    return run(VVCLIENT, 'native', clip['path'], '--md5').stdout.strip()
+        return False
+    native = run(VVCLIENT, 'native', clip['path'], '--md5').stdout.strip()
+    if md5 == native:
+        print(f'# {clip["file"]}: not as in the list, but as natively here')
+    return md5 == native
 
 
 def decode(clip, options):
@@ -35,8 +40,8 @@ def decode(clip, options):
     elif result.returncode:
         return f'exit status {result.returncode}\n{result.stderr}'
     md5 = result.stdout.strip()
-    want = expected_md5(clip)
-    return None if md5 == want else f'MD5 is {md5}, expected {want}'
+    return None if is_md5(clip, md5) else \
+        f'MD5 is {md5}, expected {clip["ffmpeg_md5"]}'
 
 
 def cases():

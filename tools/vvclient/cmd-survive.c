@@ -12,6 +12,8 @@
 #include "decode.h"
 #include "vvclient.h"
 
+#define VV_BYTES_PER_PACKET (64 * 1024)
+
 /* Pixels of a good file, decoded again and again */
 typedef struct VVWitness {
     VVMedia *media;
@@ -95,6 +97,68 @@ static bool vv_survive_cut(VVSurvival *total, VVMedia *media, GRand *rand,
     return ok;
 }
 
+/* A file that no demuxer can make sense of, as one coded buffer after another */
+static VVMedia *vv_media_of_bytes(const char *path, enum AVCodecID id,
+                                  uint32_t format)
+{
+    g_autofree char *data = NULL;
+    VVMedia *media;
+    size_t size;
+
+    if (!g_file_get_contents(path, &data, &size, NULL) || !size) {
+        return NULL;
+    }
+    media = g_new0(VVMedia, 1);
+    media->path = g_strdup(path);
+    media->codec_id = id;
+    media->coded_format = format;
+    media->pix_fmt = AV_PIX_FMT_NONE;
+    media->max_packet = MIN(size, VV_BYTES_PER_PACKET);
+    media->n_packets = DIV_ROUND_UP(size, VV_BYTES_PER_PACKET);
+    media->packets = g_new0(VVPacket, media->n_packets);
+    for (unsigned i = 0; i < media->n_packets; i++) {
+        VVPacket *p = &media->packets[i];
+        size_t start = (size_t)i * VV_BYTES_PER_PACKET;
+
+        p->av = av_packet_alloc();
+        p->size = MIN(size - start, VV_BYTES_PER_PACKET);
+        if (!p->av || av_new_packet(p->av, p->size) < 0) {
+            g_assert_not_reached();     /* no memory */
+        }
+        memcpy(p->av->data, data + start, p->size);
+        p->data = p->av->data;
+    }
+    return media;
+}
+
+/* ... which every decoder gets */
+static bool vv_survive_bytes(VVSurvival *total, const char *path, VVGuest *g,
+                             Error **errp)
+{
+    static const struct {
+        enum AVCodecID id;
+        uint32_t format;
+    } all[] = {
+        { AV_CODEC_ID_H264, VIRTIO_VIDEO_CODED_FORMAT_H264 },
+        { AV_CODEC_ID_HEVC, VIRTIO_VIDEO_CODED_FORMAT_HEVC },
+        { AV_CODEC_ID_VP8, VIRTIO_VIDEO_CODED_FORMAT_VP8 },
+        { AV_CODEC_ID_VP9, VIRTIO_VIDEO_CODED_FORMAT_VP9 },
+        { AV_CODEC_ID_AV1, VIRTIO_VIDEO_CODED_FORMAT_AV1 },
+        { AV_CODEC_ID_MPEG2VIDEO, VIRTIO_VIDEO_CODED_FORMAT_MPEG2 },
+        { AV_CODEC_ID_MPEG4, VIRTIO_VIDEO_CODED_FORMAT_MPEG4 },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(all); i++) {
+        g_autoptr(VVMedia) media = vv_media_of_bytes(path, all[i].id,
+                                                     all[i].format);
+
+        if (media && !vv_survive_media(total, media, g, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool vv_survive_file(VVSurvival *total, VVWitness *w, const char *path,
                             const VVArgs *args, VVGuest *g, Error **errp)
 {
@@ -103,12 +167,11 @@ static bool vv_survive_file(VVSurvival *total, VVWitness *w, const char *path,
     bool ok = true;
 
     if (!media) {
-        return true;            /* there is nothing for the device in it */
-    }
-    if (!args->cuts) {
+        ok = vv_survive_bytes(total, path, g, errp);
+    } else if (!args->cuts) {
         ok = vv_survive_media(total, media, g, errp);
     }
-    for (int i = 0; ok && i < args->cuts; i++) {
+    for (int i = 0; ok && media && i < args->cuts; i++) {
         ok = vv_survive_cut(total, media, rand, g, errp);
     }
     return ok && vv_witness_check(w, g, errp);

@@ -88,7 +88,8 @@ typedef struct VVCommandInfo {
 static const VVCommandInfo commands[] = {
     { "caps", NULL,
       "Prints what the device can do: coded formats, raw formats, and which "
-      "goes with which.", NULL, NULL, true, vv_cmd_caps },
+      "goes with which. AV1 is there because vvclient sets x-av1=on.",
+      NULL, NULL, true, vv_cmd_caps },
     { "decode", "FILE",
       "Decodes the video of FILE through the device.",
       "Exit status: 0 if every frame came without error, 1 if not (messages\n"
