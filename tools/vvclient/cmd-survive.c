@@ -97,7 +97,7 @@ static bool vv_survive_cut(VVSurvival *total, VVMedia *media, GRand *rand,
     return ok;
 }
 
-/* A file that no demuxer can make sense of, as one coded buffer after another */
+/* A file that no demuxer can make sense of, as coded buffers one by one */
 static VVMedia *vv_media_of_bytes(const char *path, enum AVCodecID id,
                                   uint32_t format)
 {
