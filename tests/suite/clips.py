@@ -9,7 +9,8 @@ from common import MODES, SANITIZE, TMP, VVCLIENT, Tap, ffmpeg, run
 # Name, encoder and its options, container
 CLIPS = [
     ('h264', 'mp4', ['-c:v', 'libx264', '-bf', '3']),
-    ('h264-interlaced', 'mp4', ['-c:v', 'libx264', '-flags', '+ildct+ilme']),
+    ('h264-interlaced', 'mp4', ['-c:v', 'libx264', '-flags', '+ildct+ilme',
+                                '-s', '320x192']),
     ('hevc', 'mp4', ['-c:v', 'libx265', '-x265-params', 'log-level=none']),
     ('hevc-10', 'mp4', ['-c:v', 'libx265', '-pix_fmt', 'yuv420p10le',
                         '-x265-params', 'log-level=none']),
