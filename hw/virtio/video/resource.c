@@ -11,6 +11,7 @@
 #include "qemu/iov.h"
 #include "qemu/rcu.h"
 #include "exec/address-spaces.h"
+#include "system/tcg.h"
 #include "resource.h"
 
 /* A buffer that is being built, piece by piece. */
@@ -214,6 +215,26 @@ void video_resource_read(const VideoResource *res, size_t offset, void *dst,
     iov_to_buf(mem->iov, mem->niov, offset, dst, size);
 }
 
+static void piece_set_dirty(const VideoBuffer *buf, unsigned i, size_t offset,
+                            size_t size)
+{
+    MemoryRegion *mr = buf->regions[i];
+
+    if (!tcg_enabled()) {
+        memory_region_set_dirty(mr, buf->xlat[i] + offset, size);
+        return;
+    }
+    /*
+     * TCG may have translated code that was there.  What ends a mapping tells
+     * it, other than memory_region_set_dirty(), but looks the memory up again,
+     * which counts with hundreds of pieces for each frame.
+     */
+    memory_region_ref(mr);
+    address_space_unmap(&address_space_memory,
+                        (uint8_t *)buf->mem.iov[i].iov_base + offset, size,
+                        true, size);
+}
+
 void video_resource_set_dirty(const VideoResource *res, unsigned index,
                               size_t offset, size_t size)
 {
@@ -226,15 +247,7 @@ void video_resource_set_dirty(const VideoResource *res, unsigned index,
         if (offset < start + len) {
             size_t n = MIN(size, start + len - offset);
 
-            /*
-             * What ends a mapping tells the dirty log and, other than
-             * memory_region_set_dirty(), TCG, which may have translated code
-             * that was there.
-             */
-            memory_region_ref(buf->regions[i]);
-            address_space_unmap(&address_space_memory,
-                                (uint8_t *)buf->mem.iov[i].iov_base +
-                                (offset - start), n, true, n);
+            piece_set_dirty(buf, i, offset - start, n);
             offset += n;
             size -= n;
         }
