@@ -28,6 +28,9 @@ export GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
 # a container's root is not the owner of the checkout.
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
+# A folder under build/ that has lost its own .git must never be taken for a part
+# of this repository: a commit meant for there would land here.
+export GIT_CEILING_DIRECTORIES=$out
 # Called from a git hook, these would point every git command at that repository
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 
