@@ -218,26 +218,46 @@ static void libav_widen(AVFrame *strip)
     }
 }
 
+/*
+ * The usual case has nothing to do for luma, so it goes from the frame into
+ * the guest's memory without a strip in between.
+ */
+static bool libav_only_chroma(const LibavConversion *c)
+{
+    return c->from == AV_PIX_FMT_YUV420P && c->to == AV_PIX_FMT_NV12;
+}
+
 /* Have d->sws and d->strip as @c says. */
 static bool libav_prepare_conversion(LibavDecoder *d, const LibavConversion *c)
 {
+    int width = c->width, rows = c->rows;
+    enum AVPixelFormat from = c->from, to = c->to, strip = c->to;
+
     if (d->sws && !memcmp(c, &d->conversion, sizeof(*c))) {
         return true;
     }
+    if (libav_only_chroma(c)) {
+        /* A picture of its own, whose luma is not looked at */
+        width /= 2;
+        rows /= 2;
+        from = AV_PIX_FMT_YUV444P;
+        to = strip = AV_PIX_FMT_NV24;
+    } else if (libav_must_widen(c)) {
+        to = AV_PIX_FMT_NV12;
+    }
 
     av_frame_unref(d->strip);
-    d->strip->format = c->to;
-    d->strip->width = c->width;
-    d->strip->height = c->rows;
+    d->strip->format = strip;
+    d->strip->width = width;
+    d->strip->height = rows;
 
     /*
      * Nearest neighbours: the only thing that is ever scaled is the chroma on
      * its way to RGB, and strips must not show.
      */
     sws_freeContext(d->sws);
-    d->sws = sws_getContext(c->width, c->rows, c->from, c->width, c->rows,
-                            libav_must_widen(c) ? AV_PIX_FMT_NV12 : c->to,
-                            SWS_POINT, NULL, NULL, NULL);
+    d->sws = sws_getContext(width, rows, from, width, rows, to, SWS_POINT,
+                            NULL, NULL, NULL);
     d->conversion = *c;
     if (d->sws && c->to == AV_PIX_FMT_BGR0) {
         sws_setColorspaceDetails(d->sws, sws_getCoefficients(c->colorspace),
@@ -258,6 +278,39 @@ static void libav_fail_conversion(LibavDecoder *d, const LibavConversion *c)
 }
 
 /*
+ * Convert rows of a frame.  @data and @linesize say where they are, and then
+ * where the result is: in d->strip, but for planes that are as they should be.
+ */
+static bool libav_convert(LibavDecoder *d, const LibavConversion *c,
+                          const uint8_t *data[4], int linesize[4])
+{
+    AVFrame *strip = d->strip;
+    int first = 0;              /* plane that is converted */
+
+    if (libav_only_chroma(c)) {
+        const uint8_t *chroma[4] = { data[1], data[1], data[2] };
+        int chroma_linesize[4] = { linesize[1], linesize[1], linesize[2] };
+
+        first = 1;
+        if (sws_scale(d->sws, chroma, chroma_linesize, 0, strip->height,
+                      strip->data, strip->linesize) != strip->height) {
+            return false;
+        }
+    } else if (sws_scale(d->sws, data, linesize, 0, strip->height,
+                         strip->data, strip->linesize) != strip->height) {
+        return false;
+    }
+    if (libav_must_widen(c)) {
+        libav_widen(strip);
+    }
+    for (int i = first; i < 4; i++) {
+        data[i] = strip->data[i];
+        linesize[i] = strip->linesize[i];
+    }
+    return true;
+}
+
+/*
  * Convert and write the current frame's @c->rows rows from @row on.
  * Returns: as VideoCodecClass.emit()
  */
@@ -267,22 +320,15 @@ static bool libav_emit_strip(LibavDecoder *d, VideoCodecOutput *out,
     const AVFrame *f = d->current;
     int rows = MIN(c->rows, f->height - row);
     const uint8_t *data[4] = { NULL };
-    const int *linesize = f->linesize;
+    int linesize[4] = { 0 };
 
     for (int i = 0; i < 3; i++) {
+        linesize[i] = f->linesize[i];
         data[i] = f->data[i] + (ptrdiff_t)(row >> !!i) * linesize[i];
     }
-    if (c->from != c->to) {
-        if (sws_scale(d->sws, data, linesize, 0, c->rows,
-                      d->strip->data, d->strip->linesize) != c->rows) {
-            libav_fail_conversion(d, c);
-            return false;
-        }
-        if (libav_must_widen(c)) {
-            libav_widen(d->strip);
-        }
-        memcpy(data, d->strip->data, sizeof(data));
-        linesize = d->strip->linesize;
+    if (c->from != c->to && !libav_convert(d, c, data, linesize)) {
+        libav_fail_conversion(d, c);
+        return false;
     }
 
     for (unsigned i = 0; i < out->n_planes; i++) {
