@@ -172,13 +172,11 @@ bool video_codec_session_interrupted(VideoCodecSession *s)
     return s->flush || s->stop;
 }
 
-/* Copy @bytes to @offset of scattered memory. The caller checked the range. */
-static void mem_write(const VideoCodecMem *mem, size_t offset,
-                      const uint8_t *src, size_t bytes)
+/* The piece of @mem that holds @offset: the last that starts at or before */
+static unsigned mem_find(const VideoCodecMem *mem, size_t offset)
 {
     unsigned lo = 0, hi = mem->niov;
 
-    /* The piece that holds @offset is the last one that starts at or before */
     while (hi - lo > 1) {
         unsigned mid = lo + (hi - lo) / 2;
 
@@ -188,16 +186,36 @@ static void mem_write(const VideoCodecMem *mem, size_t offset,
             hi = mid;
         }
     }
+    return lo;
+}
 
-    offset -= mem->offset[lo];
-    while (bytes) {
-        size_t n = MIN(bytes, mem->iov[lo].iov_len - offset);
+/*
+ * Copy @bytes to @offset of scattered memory, which is in piece @i or behind.
+ * The caller checked the range.
+ * Returns: the piece to begin with next, further on
+ */
+static unsigned mem_write(const VideoCodecMem *mem, unsigned i, size_t offset,
+                          const uint8_t *src, size_t bytes)
+{
+    while (offset - mem->offset[i] >= mem->iov[i].iov_len) {
+        i++;
+    }
+    offset -= mem->offset[i];
+    for (;;) {
+        size_t n = MIN(bytes, mem->iov[i].iov_len - offset);
 
-        memcpy((uint8_t *)mem->iov[lo].iov_base + offset, src, n);
+        memcpy((uint8_t *)mem->iov[i].iov_base + offset, src, n);
         src += n;
         bytes -= n;
+        if (!bytes) {
+            return i;
+        }
         offset = 0;
-        lo++;
+        i++;
+        if (i + 1 < mem->niov) {
+            /* Half of what scattered pages cost is to look them up */
+            __builtin_prefetch(mem->iov[i + 1].iov_base, 1);
+        }
     }
 }
 
@@ -208,9 +226,10 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
 {
     const VideoCodecPlane *p = &out->planes[plane];
     size_t offset = p->offset + (size_t)row * p->stride;
+    unsigned piece;
 
     assert(out == &s->emitted && plane < out->n_planes &&
-           row + n_rows <= p->rows && bytes <= p->stride);
+           n_rows && row + n_rows <= p->rows && bytes && bytes <= p->stride);
 
     QEMU_LOCK_GUARD(&s->mem_lock);
     while (s->paused && s->current_out) {
@@ -219,13 +238,14 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
     if (!s->current_out) {
         return false;       /* taken back: even p->mem may be gone */
     }
+    piece = mem_find(p->mem, offset);
     if (src_stride == bytes && p->stride == bytes) {
-        mem_write(p->mem, offset, src, n_rows * bytes);
+        mem_write(p->mem, piece, offset, src, n_rows * bytes);
         return true;
     }
     /* What lies between rows here is none of the guest's business */
     for (uint32_t i = 0; i < n_rows; i++) {
-        mem_write(p->mem, offset, src, bytes);
+        piece = mem_write(p->mem, piece, offset, src, bytes);
         offset += p->stride;
         src += src_stride;
     }
