@@ -1,0 +1,222 @@
+/*
+ * QTest testcases of virtio-video: a real codec
+ *
+ * Software decoding of a tiny clip; skipped where ffmpeg cannot make it.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/module.h"
+#include "virtio-video-fixture.h"
+
+/* Coded and raw bytes of a tiny clip, made by ffmpeg */
+typedef struct Clip {
+    uint8_t *coded, *raw;
+    size_t coded_len, raw_len;
+} Clip;
+
+#define CLIP_FRAMES 8
+#define NV12_SIZE   (WIDTH * HEIGHT * 3 / 2)
+
+static bool run_quietly(const char *command)
+{
+    int status;
+
+    return g_spawn_command_line_sync(command, NULL, NULL, &status, NULL) &&
+           status == 0;
+}
+
+/* H.264 with B-frames and with an access unit delimiter before each frame */
+static bool make_clip(Clip *clip)
+{
+    g_autofree char *h264 = temp_file();
+    g_autofree char *nv12 = temp_file();
+    g_autofree char *encode = g_strdup_printf(
+        "ffmpeg -v quiet -y -f lavfi -i testsrc=size=%dx%d:rate=5"
+        " -frames:v %d -pix_fmt yuv420p -c:v libx264 -bf 2"
+        " -bsf:v h264_metadata=aud=insert -f h264 %s",
+        WIDTH, HEIGHT, CLIP_FRAMES, h264);
+    g_autofree char *decode = g_strdup_printf(
+        "ffmpeg -v quiet -y -f h264 -i %s -pix_fmt nv12 -f rawvideo %s",
+        h264, nv12);
+    bool ok = run_quietly(encode) && run_quietly(decode) &&
+              g_file_get_contents(h264, (char **)&clip->coded,
+                                  &clip->coded_len, NULL) &&
+              g_file_get_contents(nv12, (char **)&clip->raw,
+                                  &clip->raw_len, NULL);
+
+    unlink(h264);
+    unlink(nv12);
+    return ok && clip->raw_len == CLIP_FRAMES * NV12_SIZE;
+}
+
+static void clip_clear(Clip *clip)
+{
+    g_free(clip->coded);
+    g_free(clip->raw);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Clip, clip_clear)
+
+/* Where the access unit that starts at @at ends: at the next delimiter */
+static size_t next_unit(const Clip *clip, size_t at)
+{
+    static const uint8_t delimiter[] = { 0, 0, 0, 1, 9 };
+
+    for (at++; at + sizeof(delimiter) < clip->coded_len; at++) {
+        if (!memcmp(clip->coded + at, delimiter, sizeof(delimiter))) {
+            return at;
+        }
+    }
+    return clip->coded_len;
+}
+
+static Rig *libav_rig(Rig *first)
+{
+    g_auto(GStrv) parts = g_strsplit(qos_get_current_command_line(),
+                                     "video-codec-test", 2);
+    g_autofree char *args = g_strjoinv("video-codec-libav", parts);
+    Rig *r;
+
+    if (!has_type(first->qts, "video-codec-libav")) {
+        g_test_skip("video-codec-libav is not built");
+        return NULL;
+    }
+    r = second_rig(args);
+    start(r, NULL);
+    return r;
+}
+
+static uint32_t put_bytes(TestStream *s, unsigned res, uint64_t timestamp,
+                          const void *data, size_t len)
+{
+    qvv_buffer_write(s->d, &s->in->res[res].buffer[0], 0, data, len);
+    return qvv_queue_input(s->d, s->id, res, timestamp, 0, len);
+}
+
+static void assert_nv12(TestStream *s, unsigned res, const uint8_t *want)
+{
+    const QVVBuffer *buf = &s->out->res[res].buffer[0];
+
+    for (unsigned p = 0; p < 2; p++) {
+        for (unsigned y = 0; y < s->layout.rows[p]; y++, want += WIDTH) {
+            uint8_t row[WIDTH];
+
+            qvv_buffer_read(s->d, buf, s->layout.offset[p] +
+                            y * s->layout.stride[p], row, WIDTH);
+            g_assert_cmpmem(row, WIDTH, want, WIDTH);
+        }
+    }
+}
+
+/* All units in, all frames out, each as ffmpeg has it */
+static void decode_clip(TestStream *s, const Clip *clip)
+{
+    uint32_t out[CLIP_FRAMES];
+    unsigned unit = 0;
+
+    for (unsigned i = 0; i < CLIP_FRAMES; i++) {
+        out[i] = get(s, i);
+    }
+    for (size_t at = 0, end; at < clip->coded_len; at = end, unit++) {
+        end = next_unit(clip, at);
+        qvv_assert_ok(s->d, put_bytes(s, unit % N_INPUTS, unit,
+                                      clip->coded + at, end - at));
+    }
+    g_assert_cmpuint(unit, ==, CLIP_FRAMES);
+    qvv_assert_ok(s->d, qvv_drain(s->d, s->id));
+    for (unsigned i = 0; i < CLIP_FRAMES; i++) {
+        qvv_assert_ok(s->d, out[i]);
+        assert_nv12(s, i, clip->raw + i * NV12_SIZE);
+    }
+}
+
+static TestStream *clip_stream(Rig *r, uint32_t id, QVVPlacement placement)
+{
+    QVVRawFormat f = raw_format(VIDEO_TEST_NV12, WIDTH, HEIGHT);
+    TestStream *s = bare_stream(r, id);
+
+    add_inputs_of(s, N_INPUTS, 65536);
+    set_raw_format(s, &f);
+    add_outputs(s, CLIP_FRAMES, placement);
+    return s;
+}
+
+static void test_libav_decodes(Rig *first)
+{
+    g_auto(Clip) clip = { };
+    Rig *r;
+
+    if (!make_clip(&clip)) {
+        g_test_skip("no ffmpeg with libx264 to make a clip");
+        return;
+    }
+    r = libav_rig(first);
+    if (!r) {
+        return;
+    }
+    decode_clip(clip_stream(r, 0, QVV_CONTIGUOUS), &clip);
+    decode_clip(clip_stream(r, 1, QVV_SCATTERED), &clip);
+    qvv_stop(r->d);
+    second_rig_free(r);
+}
+
+/* The first unit with a wrong byte: something comes of it, or nothing */
+static void spoil_clip(TestStream *s, const Clip *clip, unsigned i)
+{
+    size_t len = next_unit(clip, 0);
+    uint32_t in, out = get(s, 0);
+
+    clip->coded[i * len / 20] ^= 0x55;
+    in = put_bytes(s, 0, 0, clip->coded, len);
+    clip->coded[i * len / 20] ^= 0x55;
+    qvv_assert_ok(s->d, qvv_drain(s->d, s->id));
+    qvv_queue_reset(s->d, s->id, OUTPUT);
+    g_autoptr(QVVEvent) in_done = qvv_wait(s->d, in);
+    g_autoptr(QVVEvent) out_done = qvv_wait(s->d, out);
+}
+
+/* Garbage is an ERROR or a frame that says so, and the stream recovers */
+static void test_libav_bad_data(Rig *first)
+{
+    static const uint8_t garbage[] = { 0, 0, 0, 1, 0x65, 0x88, 0x84, 0, 1, 2 };
+    g_auto(Clip) clip = { };
+    TestStream *s;
+    Rig *r;
+
+    if (!make_clip(&clip)) {
+        g_test_skip("no ffmpeg with libx264 to make a clip");
+        return;
+    }
+    r = libav_rig(first);
+    if (!r) {
+        return;
+    }
+    s = clip_stream(r, 0, QVV_CONTIGUOUS);
+    qvv_assert_error(r->d, put_bytes(s, 0, 0, garbage, sizeof(garbage)));
+    decode_clip(s, &clip);
+    for (unsigned i = 0; i < 20; i++) {
+        spoil_clip(s, &clip, i);
+    }
+    qvv_assert_ok(r->d, qvv_close(r->d, 0));
+    decode_clip(clip_stream(r, 0, QVV_SCATTERED), &clip);
+    qvv_stop(r->d);
+    second_rig_free(r);
+}
+
+/*
+ * All of them
+ */
+
+static const TestCase cases[] = {
+    { "libav/decodes-h264", test_libav_decodes },
+    { "libav/bad-data-is-error", test_libav_bad_data },
+};
+
+static void register_virtio_video_libav_test(void)
+{
+    virtio_video_add_tests(cases, ARRAY_SIZE(cases));
+}
+
+libqos_init(register_virtio_video_libav_test);
