@@ -1,10 +1,11 @@
 /*
- * Video codec in software, with libavcodec
+ * Video codec in software, with libavcodec: the object and its decoder
  *
  * The codec that is always there: it needs no GPU and decodes every format
  * that the guest side knows.  A decoder keeps its frames in memory of its own;
  * they are converted to the guest's raw format while they are copied out, a
- * strip of rows at a time, so that converting costs next to nothing.
+ * strip of rows at a time, so that converting costs next to nothing.  The
+ * encoder is in video-codec-libav-encoder.c.
  *
  * Threads: functions named libav_* run in the worker thread of a session and
  * touch only that session's LibavDecoder.  libavcodec may have threads of its
@@ -31,6 +32,7 @@
 #include "qapi/visitor.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "system/video-codec.h"
+#include "video-codec-libav.h"
 
 #include <libavcodec/avcodec.h>
 #include <libavcodec/bsf.h>
@@ -38,24 +40,6 @@
 #include <libavutil/imgutils.h>
 #include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
-
-OBJECT_DECLARE_SIMPLE_TYPE(VideoCodecLibav, VIDEO_CODEC_LIBAV)
-
-/* What libavcodec calls reasonable for frame threads */
-#define LIBAV_MAX_THREADS 16
-
-/*
- * libavcodec takes some more, but not with all of width, height and format at
- * once; no level of any of these formats but HEVC's and AV1's highest goes
- * beyond.
- */
-#define LIBAV_MAX_SIZE 8192
-
-/*
- * Bytes of a strip's first plane: few enough for the cache, and for a reset
- * that waits until the strip is written
- */
-#define LIBAV_STRIP_SIZE (64 * KiB)
 
 /*
  * Frames taken from the decoder together with the input that made them, so
@@ -76,14 +60,6 @@ OBJECT_DECLARE_SIMPLE_TYPE(VideoCodecLibav, VIDEO_CODEC_LIBAV)
 
 /* No encoder hides so many frames; see libav_limit_dav1d() */
 #define AV1_MAX_WITHOUT_FRAME 1024
-
-struct VideoCodecLibav {
-    VideoCodec parent;
-
-    VideoCodecCaps caps;
-    uint32_t threads;
-    bool low_delay;
-};
 
 typedef enum LibavDrain {
     LIBAV_DRAIN_NONE,
@@ -178,7 +154,7 @@ static bool libav_pix_fmt_supported(enum AVPixelFormat format)
            format == AV_PIX_FMT_YUV420P10;
 }
 
-static enum AVPixelFormat libav_raw_pix_fmt(uint32_t fourcc)
+enum AVPixelFormat libav_raw_pix_fmt(uint32_t fourcc)
 {
     switch (fourcc) {
     case DRM_FORMAT_NV12:
@@ -312,7 +288,7 @@ static bool libav_convert(LibavDecoder *d, const LibavConversion *c,
 
 /*
  * Convert and write the current frame's @c->rows rows from @row on.
- * Returns: as VideoCodecClass.emit()
+ * Returns: as VideoCodecImpl.emit()
  */
 static bool libav_emit_strip(LibavDecoder *d, VideoCodecOutput *out,
                              const LibavConversion *c, int row)
@@ -735,7 +711,7 @@ static int libav_collect(LibavDecoder *d)
     return err;
 }
 
-static int libav_decode(void *priv, const VideoCodecInput *in)
+static int libav_submit(void *priv, const VideoCodecInput *in)
 {
     LibavDecoder *d = priv;
     int ret, err;
@@ -806,7 +782,7 @@ static void libav_drained(LibavDecoder *d)
     d->drain = LIBAV_DRAIN_NONE;
 }
 
-/* Make d->current the next frame. Returns as next_picture() does. */
+/* Make d->current the next frame. Returns as VideoCodecImpl.next() does. */
 static int libav_receive(LibavDecoder *d)
 {
     if (d->next_ready < d->n_ready) {
@@ -888,7 +864,7 @@ static bool libav_is_corrupt(LibavDecoder *d)
     return marked || lost || d->no_key;
 }
 
-static int libav_next_picture(void *priv, VideoCodecFormat *format)
+static int libav_next(void *priv, VideoCodecFormat *format)
 {
     LibavDecoder *d = priv;
     AVFrame *f = d->current;
@@ -990,12 +966,17 @@ static bool libav_alloc(LibavDecoder *d, const AVCodec *codec)
     return d->avctx && d->packet && d->current && d->strip;
 }
 
-static void libav_set_threads(AVCodecContext *avctx, VideoCodedFormat coded,
-                              const VideoCodecLibav *libav)
+unsigned libav_threads(const VideoCodecLibav *libav)
 {
     unsigned threads = libav->threads ?: g_get_num_processors();
 
-    avctx->thread_count = MIN(threads, LIBAV_MAX_THREADS);
+    return MIN(threads, LIBAV_MAX_THREADS);
+}
+
+static void libav_set_threads(AVCodecContext *avctx, VideoCodedFormat coded,
+                              const VideoCodecLibav *libav)
+{
+    avctx->thread_count = libav_threads(libav);
     avctx->thread_type = FF_THREAD_SLICE;
     if (!libav->low_delay) {
         avctx->thread_type |= FF_THREAD_FRAME;
@@ -1064,8 +1045,18 @@ static void *libav_start(VideoCodec *codec, VideoCodecSession *s,
         libav_stop(d);
         return NULL;
     }
+    video_codec_session_set_engine(s, "libavcodec %s", decoder->name);
     return d;
 }
+
+static const VideoCodecImpl libav_decoder = {
+    .start = libav_start,
+    .stop = libav_stop,
+    .submit = libav_submit,
+    .next = libav_next,
+    .emit = libav_emit,
+    .flush = libav_flush,
+};
 
 /*
  * The object
@@ -1142,6 +1133,7 @@ static void video_codec_libav_init(Object *obj)
             };
         }
     }
+    libav_encoder_init_caps(caps);
 }
 
 static void video_codec_libav_class_init(ObjectClass *oc, void *data)
@@ -1149,12 +1141,8 @@ static void video_codec_libav_class_init(ObjectClass *oc, void *data)
     VideoCodecClass *vcc = VIDEO_CODEC_CLASS(oc);
 
     vcc->get_caps = video_codec_libav_get_caps;
-    vcc->start = libav_start;
-    vcc->stop = libav_stop;
-    vcc->decode = libav_decode;
-    vcc->next_picture = libav_next_picture;
-    vcc->emit = libav_emit;
-    vcc->flush = libav_flush;
+    vcc->decoder = &libav_decoder;
+    vcc->encoder = &libav_encoder;
 
     object_class_property_add(oc, "threads", "uint32",
                               video_codec_libav_get_threads,

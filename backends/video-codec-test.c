@@ -1,9 +1,10 @@
 /*
- * Scripted video codec for protocol tests
+ * Scripted video codec for protocol tests: the object and its decoder
  *
  * Decodes nothing: the coded buffers say what to do, see
  * system/video-codec-test.h.  So a test makes a codec reorder, change its
- * format, fail, be slow or hang exactly where it wants.
+ * format, fail, be slow or hang exactly where it wants.  Its encoder is in
+ * video-codec-test-encoder.c.
  *
  * Everything but the class functions runs in the worker thread of a session
  * and touches only that session's state.
@@ -13,15 +14,17 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/bswap.h"
-#include "qemu/cutils.h"
 #include "qemu/module.h"
 #include "system/video-codec.h"
 #include "system/video-codec-test.h"
+#include "video-codec-test-int.h"
 
 OBJECT_DECLARE_SIMPLE_TYPE(VideoCodecTest, VIDEO_CODEC_TEST)
 
 struct VideoCodecTest {
     VideoCodec parent;
+
+    VideoCodecCaps caps;
 };
 
 typedef struct TestFrame {
@@ -41,8 +44,8 @@ typedef QTAILQ_HEAD(, TestFrame) TestFrameList;
  * @held: frames that wait for their turn, in presentation order
  * @ready: frames to come out, in this order
  * @n_frames: in both lists
- * @draining: decode(NULL) was called, its end was not yet told
- * @resume: offset in the input for which decode() said -EAGAIN
+ * @draining: submit(NULL) was called, its end was not yet told
+ * @resume: offset in the input for which submit() said -EAGAIN
  * @again: how often it still has to say so
  */
 typedef struct TestDecoder {
@@ -91,7 +94,7 @@ static const VideoCodecCaps test_caps = {
 
 static const VideoCodecCaps *test_get_caps(VideoCodec *codec)
 {
-    return &test_caps;
+    return &VIDEO_CODEC_TEST(codec)->caps;
 }
 
 static void *test_start(VideoCodec *codec, VideoCodecSession *s,
@@ -108,6 +111,7 @@ static void *test_start(VideoCodec *codec, VideoCodecSession *s,
     d->params = *params;
     QTAILQ_INIT(&d->held);
     QTAILQ_INIT(&d->ready);
+    video_codec_session_set_engine(s, "script");
     return d;
 }
 
@@ -140,17 +144,24 @@ static void test_stop(void *priv)
     g_free(priv);
 }
 
-/* Wait for @ms, or less if @interruptible and someone wants to go on. */
-static void test_wait(TestDecoder *d, uint32_t ms, bool interruptible)
+void test_wait(VideoCodecSession *s, uint32_t ms, bool interruptible)
 {
     uint32_t left = MIN(ms, VIDEO_TEST_MAX_WAIT);
 
     while (left--) {
-        if (interruptible && video_codec_session_interrupted(d->session)) {
+        if (interruptible && video_codec_session_interrupted(s)) {
             return;
         }
         g_usleep(1000);
     }
+}
+
+void test_fail(VideoCodecSession *s, const void *args)
+{
+    size_t size = sizeof(((VideoTestInsn *)NULL)->args);
+    g_autofree char *reason = g_strndup(args, size);
+
+    video_codec_session_fail(s, "%s", reason);
 }
 
 /* Let go of held frames until no more than @depth are left. */
@@ -224,15 +235,6 @@ done:
     return 0;
 }
 
-static int test_op_fail(TestDecoder *d, const void *args, size_t size)
-{
-    char reason[sizeof(((VideoTestInsn *)NULL)->args) + 1];
-
-    pstrcpy(reason, MIN(size + 1, sizeof(reason)), args);
-    video_codec_session_fail(d->session, "%s", reason);
-    return -EINVAL;
-}
-
 /* -EAGAIN: it was the last one for now, @d->again says what then. */
 static int test_run(TestDecoder *d, const VideoTestInsn *insn,
                     uint64_t timestamp)
@@ -257,15 +259,16 @@ static int test_run(TestDecoder *d, const VideoTestInsn *insn,
         d->again = args[0];
         return args[0] ? -EAGAIN : 0;
     case VIDEO_TEST_FAIL:
-        return test_op_fail(d, insn->args, sizeof(insn->args));
+        test_fail(d->session, insn->args);
+        return -EINVAL;
     case VIDEO_TEST_DELAY:
-        test_wait(d, args[0], true);
+        test_wait(d->session, args[0], true);
         return 0;
     case VIDEO_TEST_HANG:
-        test_wait(d, VIDEO_TEST_MAX_WAIT, true);
+        test_wait(d->session, VIDEO_TEST_MAX_WAIT, true);
         return 0;
     case VIDEO_TEST_HANG_HARD:
-        test_wait(d, args[0], false);
+        test_wait(d->session, args[0], false);
         return 0;
     case VIDEO_TEST_SLOW_EMIT:
         d->slow_emit_ms = args[0];
@@ -275,7 +278,7 @@ static int test_run(TestDecoder *d, const VideoTestInsn *insn,
     }
 }
 
-static int test_decode(void *priv, const VideoCodecInput *in)
+static int test_submit(void *priv, const VideoCodecInput *in)
 {
     TestDecoder *d = priv;
     size_t at;
@@ -312,7 +315,7 @@ static int test_decode(void *priv, const VideoCodecInput *in)
     return 0;
 }
 
-static int test_next_picture(void *priv, VideoCodecFormat *format)
+static int test_next(void *priv, VideoCodecFormat *format)
 {
     TestDecoder *d = priv;
     TestFrame *f = QTAILQ_FIRST(&d->ready);
@@ -350,7 +353,7 @@ static bool test_emit_plane(TestDecoder *d, const TestFrame *f,
     for (uint32_t row = 0; row < rows; row += VIDEO_TEST_STRIP) {
         uint32_t n = MIN(rows - row, VIDEO_TEST_STRIP);
 
-        test_wait(d, d->slow_emit_ms, true);
+        test_wait(d->session, d->slow_emit_ms, true);
         test_fill(strip, f->value, plane, row, n, bytes);
         if (!video_codec_output_write_rows(d->session, out, plane, row, n,
                                            strip, bytes, bytes)) {
@@ -378,23 +381,37 @@ static bool test_emit(void *priv, VideoCodecOutput *out)
     return true;
 }
 
+static const VideoCodecImpl test_decoder = {
+    .start = test_start,
+    .stop = test_stop,
+    .submit = test_submit,
+    .next = test_next,
+    .emit = test_emit,
+    .flush = test_flush,
+};
+
+static void test_init(Object *obj)
+{
+    VideoCodecTest *test = VIDEO_CODEC_TEST(obj);
+
+    test->caps = test_caps;
+    test_encoder_init_caps(&test->caps);
+}
+
 static void test_class_init(ObjectClass *klass, void *data)
 {
     VideoCodecClass *vcc = VIDEO_CODEC_CLASS(klass);
 
     vcc->get_caps = test_get_caps;
-    vcc->start = test_start;
-    vcc->stop = test_stop;
-    vcc->decode = test_decode;
-    vcc->next_picture = test_next_picture;
-    vcc->emit = test_emit;
-    vcc->flush = test_flush;
+    vcc->decoder = &test_decoder;
+    vcc->encoder = &test_encoder;
 }
 
 static const TypeInfo test_info = {
     .name = TYPE_VIDEO_CODEC_TEST,
     .parent = TYPE_VIDEO_CODEC,
     .instance_size = sizeof(VideoCodecTest),
+    .instance_init = test_init,
     .class_init = test_class_init,
 };
 module_obj(TYPE_VIDEO_CODEC_TEST);

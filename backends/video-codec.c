@@ -3,8 +3,8 @@
  *
  * A session is a worker thread between two queues.  This file has what all
  * codecs share: the queues, the worker's loop, the way back to the main loop,
- * and the right to write to guest memory, which can be taken away from the
- * worker at any moment.  Functions named video_codec_worker_* run in the
+ * and the right to read and write guest memory, which can be taken away from
+ * the worker at any moment.  Functions named video_codec_worker_* run in the
  * session's worker thread, all others with the BQL held unless they say
  * otherwise.
  *
@@ -15,6 +15,7 @@
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
+#include "qemu/timer.h"
 #include "qapi/error.h"
 #include "qom/object_interfaces.h"
 #include "system/video-codec.h"
@@ -40,6 +41,7 @@ typedef struct Event {
 struct VideoCodecSession {
     /* Constant */
     VideoCodec *codec;
+    const VideoCodecImpl *impl;
     VideoCodecParams params;
     const VideoCodecSessionOps *ops;
     void *opaque;
@@ -53,17 +55,20 @@ struct VideoCodecSession {
 
     /*
      * Shared.  @lock guards all of it, and the worker sleeps on @wake.
-     * Changing @current_out or @paused takes @mem_lock too, so that the worker
-     * may write to guest memory with @mem_lock alone.  @lock comes first.
+     * Changing @current_out, @may_read or @paused takes @mem_lock too, so that
+     * the worker may touch guest memory with @mem_lock alone.  @lock comes
+     * first.
      *
      * What is behind @current_out is the guest side's again as soon as that is
      * NULL.  So the worker follows the pointer with @lock held only, and
-     * emit() gets a copy, @emitted.
+     * emit() gets a copy, @emitted.  @current_in is the worker's to the end;
+     * only what its planes refer to can be taken away.
      */
     QemuMutex lock;
     QemuCond wake;
-    QTAILQ_HEAD(, VideoCodecInput) inputs;  /* no data: a drain */
-    VideoCodecInput *current_in;            /* with decode() */
+    QTAILQ_HEAD(, VideoCodecInput) inputs;
+    VideoCodecInput *current_in;            /* with submit() */
+    bool may_read;                          /* the pixels of current_in */
     QTAILQ_HEAD(, VideoCodecOutput) outputs;
     VideoCodecOutput *current_out;          /* with emit() */
     QTAILQ_HEAD(, Event) events;
@@ -73,8 +78,11 @@ struct VideoCodecSession {
     bool hold;                  /* from a new format to resume() */
     bool flush;                 /* asks the worker to flush */
     bool stop;                  /* asks the worker to end */
+    bool set_controls;          /* asks the worker to set @controls */
+    VideoControls controls;
     bool paused;
     char *failure;
+    VideoCodecStats stats;
 
     QemuMutex mem_lock;
     QemuCond mem_resumed;
@@ -82,11 +90,19 @@ struct VideoCodecSession {
     /* Worker only */
     void *priv;
     VideoCodecOutput emitted;
-    bool have_picture;          /* next_picture() has said 1 */
-    bool draining;              /* decode(NULL) went in, -ENODATA not out */
-    VideoCodecFormat format;    /* of the current picture */
+    bool have_output;           /* next() has said 1 */
+    bool draining;              /* submit(NULL) went in, -ENODATA not out */
+    VideoCodecFormat format;    /* of the current frame; encoders: zero */
     VideoCodecFormat announced; /* last EVENT_FORMAT; width 0: none */
 };
+
+static VideoCodecInput *input_new_without_data(VideoInputType type)
+{
+    VideoCodecInput *in = g_new0(VideoCodecInput, 1);
+
+    in->type = type;
+    return in;
+}
 
 VideoCodecInput *video_codec_input_new(size_t size)
 {
@@ -98,10 +114,15 @@ VideoCodecInput *video_codec_input_new(size_t size)
     }
     memset(data + size, 0, VIDEO_CODEC_INPUT_PADDING);
 
-    in = g_new0(VideoCodecInput, 1);
+    in = input_new_without_data(VIDEO_INPUT_CODED);
     in->data = data;
     in->size = size;
     return in;
+}
+
+VideoCodecInput *video_codec_input_new_raw(void)
+{
+    return input_new_without_data(VIDEO_INPUT_RAW);
 }
 
 void video_codec_input_free(VideoCodecInput *in)
@@ -148,6 +169,30 @@ static void session_set_current_out(VideoCodecSession *s,
     qemu_mutex_unlock(&s->mem_lock);
 }
 
+/* Any thread, with s->lock held. */
+static void session_set_may_read(VideoCodecSession *s, bool may_read)
+{
+    qemu_mutex_lock(&s->mem_lock);
+    s->may_read = may_read;
+    qemu_mutex_unlock(&s->mem_lock);
+}
+
+/*
+ * The worker is to set @controls before it takes another input.  With s->lock
+ * held.
+ */
+static void session_request_controls(VideoCodecSession *s,
+                                     const VideoControls *controls)
+{
+    /* Nobody has asked for the key frame in vain */
+    bool key_frame = s->set_controls &&
+                     s->controls.value[VIDEO_CONTROL_FORCE_KEY_FRAME];
+
+    s->controls = *controls;
+    s->controls.value[VIDEO_CONTROL_FORCE_KEY_FRAME] |= key_frame;
+    s->set_controls = true;
+}
+
 /*
  * The worker
  */
@@ -164,6 +209,16 @@ void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
         session_post(s, EVENT_FAILED);
     }
     session_unlock(s);
+}
+
+void video_codec_session_set_engine(VideoCodecSession *s, const char *fmt, ...)
+{
+    va_list ap;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    va_start(ap, fmt);
+    g_vsnprintf(s->stats.engine, sizeof(s->stats.engine), fmt, ap);
+    va_end(ap);
 }
 
 bool video_codec_session_interrupted(VideoCodecSession *s)
@@ -219,6 +274,31 @@ static unsigned mem_write(const VideoCodecMem *mem, unsigned i, size_t offset,
     }
 }
 
+/* The same from scattered memory */
+static unsigned mem_read(const VideoCodecMem *mem, unsigned i, size_t offset,
+                         uint8_t *dst, size_t bytes)
+{
+    while (offset - mem->offset[i] >= mem->iov[i].iov_len) {
+        i++;
+    }
+    offset -= mem->offset[i];
+    for (;;) {
+        size_t n = MIN(bytes, mem->iov[i].iov_len - offset);
+
+        memcpy(dst, (uint8_t *)mem->iov[i].iov_base + offset, n);
+        dst += n;
+        bytes -= n;
+        if (!bytes) {
+            return i;
+        }
+        offset = 0;
+        i++;
+        if (i + 1 < mem->niov) {
+            __builtin_prefetch(mem->iov[i + 1].iov_base);
+        }
+    }
+}
+
 bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
                                    unsigned plane, uint32_t row,
                                    uint32_t n_rows, const uint8_t *src,
@@ -252,6 +332,38 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
     return true;
 }
 
+bool video_codec_input_read_rows(VideoCodecSession *s,
+                                 const VideoCodecInput *in, unsigned plane,
+                                 uint32_t row, uint32_t n_rows, size_t offset,
+                                 uint8_t *dst, size_t dst_stride,
+                                 size_t bytes)
+{
+    const VideoCodecPlane *p = &in->planes[plane];
+    size_t from = p->offset + (size_t)row * p->stride + offset;
+    unsigned piece;
+
+    assert(in == s->current_in && plane < in->n_planes &&
+           n_rows && n_rows <= p->rows && row <= p->rows - n_rows &&
+           bytes && bytes <= p->stride && offset <= p->stride - bytes);
+
+    QEMU_LOCK_GUARD(&s->mem_lock);
+    if (!s->may_read) {
+        return false;       /* canceled: even p->mem may be gone */
+    }
+    assert(from + (size_t)(n_rows - 1) * p->stride + bytes <= p->mem->size);
+    piece = mem_find(p->mem, from);
+    if (dst_stride == bytes && p->stride == bytes) {
+        mem_read(p->mem, piece, from, dst, n_rows * bytes);
+        return true;
+    }
+    for (uint32_t i = 0; i < n_rows; i++) {
+        piece = mem_read(p->mem, piece, from, dst, bytes);
+        from += p->stride;
+        dst += dst_stride;
+    }
+    return true;
+}
+
 static bool format_equal(const VideoCodecFormat *a, const VideoCodecFormat *b)
 {
     return a->fourcc == b->fourcc &&
@@ -273,11 +385,11 @@ static void video_codec_worker_announce(VideoCodecSession *s)
 static void video_codec_worker_flush(VideoCodecSession *s)
 {
     s->flush = false;
-    s->have_picture = false;
+    s->have_output = false;
     s->draining = false;
 
     qemu_mutex_unlock(&s->lock);
-    VIDEO_CODEC_GET_CLASS(s->codec)->flush(s->priv);
+    s->impl->flush(s->priv);
     qemu_mutex_lock(&s->lock);
 }
 
@@ -292,13 +404,16 @@ static void video_codec_worker_emit(VideoCodecSession *s)
     session_set_current_out(s, out);
     out->touched = true;
     s->emitted = *out;
+    s->emitted.corrupt = false;
+    s->emitted.size = 0;
+    s->emitted.frame_type = VIDEO_FRAME_UNKNOWN;
     assert(out->width == s->format.width && out->height == s->format.height);
 
     qemu_mutex_unlock(&s->lock);
-    done = VIDEO_CODEC_GET_CLASS(s->codec)->emit(s->priv, &s->emitted);
+    done = s->impl->emit(s->priv, &s->emitted);
     qemu_mutex_lock(&s->lock);
 
-    s->have_picture = !done;
+    s->have_output = !done;
     if (s->current_out != out) {
         /* Taken back meanwhile; the guest side has it already */
         return;
@@ -307,6 +422,8 @@ static void video_codec_worker_emit(VideoCodecSession *s)
     if (done && generation == s->generation) {
         out->timestamp = s->emitted.timestamp;
         out->corrupt = s->emitted.corrupt;
+        out->size = s->emitted.size;
+        out->frame_type = s->emitted.frame_type;
         session_post(s, EVENT_OUTPUT_DONE)->out = out;
         session_unlock(s);
         qemu_mutex_lock(&s->lock);
@@ -316,16 +433,21 @@ static void video_codec_worker_emit(VideoCodecSession *s)
 }
 
 /* With s->lock held; drops it meanwhile. */
-static void video_codec_worker_next_picture(VideoCodecSession *s)
+static void video_codec_worker_next(VideoCodecSession *s)
 {
     unsigned generation = s->generation;
     int ret;
 
-    qemu_mutex_unlock(&s->lock);
-    ret = VIDEO_CODEC_GET_CLASS(s->codec)->next_picture(s->priv, &s->format);
+    if (s->params.direction == VIDEO_ENCODE) {
+        /* Encoding may happen in here: a frame that was copied goes back */
+        session_unlock(s);
+    } else {
+        qemu_mutex_unlock(&s->lock);
+    }
+    ret = s->impl->next(s->priv, &s->format);
     qemu_mutex_lock(&s->lock);
 
-    s->have_picture = ret > 0;
+    s->have_output = ret > 0;
     if (ret == -ENODATA) {
         s->draining = false;
         if (generation == s->generation) {
@@ -335,39 +457,59 @@ static void video_codec_worker_next_picture(VideoCodecSession *s)
 }
 
 /* With s->lock held; drops it meanwhile. */
-static void video_codec_worker_decode(VideoCodecSession *s)
+static void video_codec_worker_set_controls(VideoCodecSession *s)
+{
+    VideoControls controls = s->controls;
+
+    s->set_controls = false;
+    qemu_mutex_unlock(&s->lock);
+    s->impl->set_controls(s->priv, &controls);
+    qemu_mutex_lock(&s->lock);
+}
+
+/* With s->lock held; drops it meanwhile. */
+static void video_codec_worker_submit(VideoCodecSession *s)
 {
     VideoCodecInput *in = QTAILQ_FIRST(&s->inputs);
     unsigned generation = s->generation;
+    bool drain = in->type == VIDEO_INPUT_DRAIN;
     int ret;
 
     QTAILQ_REMOVE(&s->inputs, in, next);
+    if (in->type == VIDEO_INPUT_CONTROLS) {
+        session_request_controls(s, &in->controls);
+        video_codec_input_free(in);
+        return;
+    }
+
     s->current_in = in;
-    s->draining = !in->data;
+    s->draining = drain;
+    session_set_may_read(s, in->type == VIDEO_INPUT_RAW);
 
     session_unlock(s);
-    ret = VIDEO_CODEC_GET_CLASS(s->codec)->decode(s->priv,
-                                                  in->data ? in : NULL);
+    ret = s->impl->submit(s->priv, drain ? NULL : in);
     qemu_mutex_lock(&s->lock);
 
     s->current_in = NULL;
+    session_set_may_read(s, false);
     if (generation != s->generation) {
         video_codec_input_free(in);     /* flushed meanwhile */
     } else if (ret == -EAGAIN) {
         s->draining = false;
         QTAILQ_INSERT_HEAD(&s->inputs, in, next);
-    } else if (in->data) {
+    } else if (drain) {
+        video_codec_input_free(in);
+    } else {
         in->error = ret < 0;
         session_post(s, EVENT_INPUT_DONE)->in = in;
-    } else {
-        video_codec_input_free(in);
     }
 }
 
 /*
  * One step of the worker, with s->lock held.  The main loop is told before what
- * may take long, which is decode(), and with each frame: a frame and the input
- * that it was made from are told together.
+ * may take long, which is submit(), and an encoder's next(), and with each
+ * output: a decoded frame and the input that it was made from are told
+ * together.
  *
  * Returns: false if there is nothing to do.
  */
@@ -380,15 +522,22 @@ static bool video_codec_worker_step(VideoCodecSession *s)
         video_codec_worker_flush(s);
         return true;
     }
-    if (!s->have_picture) {
-        video_codec_worker_next_picture(s);
-        if (s->have_picture || s->failure || s->flush || s->stop) {
+    if (!s->have_output) {
+        video_codec_worker_next(s);
+        if (s->have_output || s->failure || s->flush || s->stop) {
             return true;
         }
-        if (s->draining || QTAILQ_EMPTY(&s->inputs)) {
+        if (s->draining) {
             return false;
         }
-        video_codec_worker_decode(s);
+        if (s->set_controls) {
+            video_codec_worker_set_controls(s);
+            return true;
+        }
+        if (QTAILQ_EMPTY(&s->inputs)) {
+            return false;
+        }
+        video_codec_worker_submit(s);
         return true;
     }
     if (!format_equal(&s->format, &s->announced)) {
@@ -405,10 +554,9 @@ static bool video_codec_worker_step(VideoCodecSession *s)
 static void *video_codec_worker(void *opaque)
 {
     VideoCodecSession *s = opaque;
-    VideoCodecClass *class = VIDEO_CODEC_GET_CLASS(s->codec);
     Error *err = NULL;
 
-    s->priv = class->start(s->codec, s, &s->params, &err);
+    s->priv = s->impl->start(s->codec, s, &s->params, &err);
     if (!s->priv) {
         video_codec_session_fail(s, "%s", error_get_pretty(err));
         error_free(err);
@@ -416,7 +564,10 @@ static void *video_codec_worker(void *opaque)
 
     qemu_mutex_lock(&s->lock);
     while (!s->stop) {
+        int64_t begin = get_clock();
+
         if (video_codec_worker_step(s)) {
+            s->stats.busy_ns += get_clock() - begin;
             continue;
         }
         if (s->notify) {
@@ -429,7 +580,7 @@ static void *video_codec_worker(void *opaque)
     qemu_mutex_unlock(&s->lock);
 
     if (s->priv) {
-        class->stop(s->priv);
+        s->impl->stop(s->priv);
     }
 
     qemu_mutex_lock(&s->lock);
@@ -547,8 +698,11 @@ VideoCodecSession *video_codec_session_open(VideoCodec *codec,
                                             void *opaque)
 {
     VideoCodecSession *s = g_new0(VideoCodecSession, 1);
+    VideoCodecClass *class = VIDEO_CODEC_GET_CLASS(codec);
 
     s->codec = codec;
+    s->impl = params->direction == VIDEO_ENCODE ? class->encoder
+                                                : class->decoder;
     s->params = *params;
     s->ops = ops;
     s->opaque = opaque;
@@ -584,7 +738,44 @@ void video_codec_session_queue_output(VideoCodecSession *s,
 
 void video_codec_session_drain(VideoCodecSession *s)
 {
-    video_codec_session_queue_input(s, g_new0(VideoCodecInput, 1));
+    video_codec_session_queue_input(s,
+                                    input_new_without_data(VIDEO_INPUT_DRAIN));
+}
+
+static void session_set_controls_now(VideoCodecSession *s,
+                                     const VideoControls *controls)
+{
+    VideoCodecInput *in;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    session_request_controls(s, controls);
+    /* What is queued is older, but for its key frame, which has its place */
+    QTAILQ_FOREACH(in, &s->inputs, next) {
+        uint32_t *value = in->controls.value;
+
+        if (in->type == VIDEO_INPUT_CONTROLS) {
+            bool key_frame = value[VIDEO_CONTROL_FORCE_KEY_FRAME];
+
+            in->controls = *controls;
+            value[VIDEO_CONTROL_FORCE_KEY_FRAME] = key_frame;
+        }
+    }
+    qemu_cond_signal(&s->wake);
+}
+
+void video_codec_session_set_controls(VideoCodecSession *s,
+                                      const VideoControls *controls, bool now)
+{
+    VideoCodecInput *in;
+
+    assert(s->params.direction == VIDEO_ENCODE);
+    if (now) {
+        session_set_controls_now(s, controls);
+        return;
+    }
+    in = input_new_without_data(VIDEO_INPUT_CONTROLS);
+    in->controls = *controls;
+    video_codec_session_queue_input(s, in);
 }
 
 void video_codec_session_resume(VideoCodecSession *s)
@@ -607,8 +798,12 @@ static void session_drop_input(VideoCodecSession *s)
 
     s->generation++;
     s->flush = true;
+    session_set_may_read(s, false);     /* waits for a strip of rows */
     while ((in = QTAILQ_FIRST(&s->inputs))) {
         QTAILQ_REMOVE(&s->inputs, in, next);
+        if (in->type == VIDEO_INPUT_CONTROLS) {
+            session_request_controls(s, &in->controls);
+        }
         video_codec_input_free(in);
     }
     qemu_cond_signal(&s->wake);
@@ -655,6 +850,13 @@ void video_codec_session_revoke_outputs(VideoCodecSession *s,
             QTAILQ_REMOVE(&s->outputs, out, next);
         }
     }
+}
+
+void video_codec_session_get_stats(VideoCodecSession *s,
+                                   VideoCodecStats *stats)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    *stats = s->stats;
 }
 
 void video_codec_session_pause(VideoCodecSession *s, bool paused)

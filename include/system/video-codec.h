@@ -3,17 +3,18 @@
  *
  * The only door between the guest side of a video device and a codec.  The
  * guest side owns streams, queues and guest memory; a codec owns whatever it
- * needs to turn coded bytes into pixels.  They exchange messages:
+ * needs to turn coded bytes into pixels, or pixels into coded bytes.  They
+ * exchange messages:
  *
  *   device context (BQL)                    worker thread of the session
  *   --------------------                    ----------------------------
- *   video_codec_session_queue_input()  -->  VideoCodecClass.decode()
- *   video_codec_session_queue_output() -->  VideoCodecClass.emit()
+ *   video_codec_session_queue_input()  -->  VideoCodecImpl.submit()
+ *   video_codec_session_queue_output() -->  VideoCodecImpl.emit()
  *   VideoCodecSessionOps callbacks     <--  completions, through one BH
  *
- * A session looks like a V4L2 stateful decoder: an input queue, an output
- * queue, drain, flush, and events.  Nothing in here knows of virtio, of any
- * guest's wire format, or of any codec library.
+ * A session looks like a V4L2 stateful decoder or encoder: an input queue, an
+ * output queue, drain, flush, and events.  Nothing in here knows of virtio, of
+ * any guest's wire format, or of any codec library.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -43,6 +44,66 @@ typedef enum VideoCodedFormat {
     VIDEO_CODED__MAX,
 } VideoCodedFormat;
 
+typedef enum VideoCodecDirection {
+    VIDEO_DECODE,
+    VIDEO_ENCODE,
+} VideoCodecDirection;
+
+/**
+ * VideoControl: what can be set on an encoder.
+ * @VIDEO_CONTROL_BITRATE: bits per second
+ * @VIDEO_CONTROL_PROFILE, @VIDEO_CONTROL_LEVEL: of the coded format, numbered
+ *      as in the enum v4l2_mpeg_video_<format>_profile or _level
+ * @VIDEO_CONTROL_BITRATE_MODE: a VideoBitrateMode
+ * @VIDEO_CONTROL_GOP_SIZE: frames from one key frame to the next
+ * @VIDEO_CONTROL_B_FRAMES: B frames between two others; 0: coding order is
+ *      presentation order
+ * @VIDEO_CONTROL_FORCE_KEY_FRAME: 1: the next frame is a key frame; is 0 again
+ *      behind it
+ * @VIDEO_CONTROL_MIN_QP, @VIDEO_CONTROL_MAX_QP: quantiser, in the coded
+ *      format's own units
+ * @VIDEO_CONTROL_PREPEND_HEADERS: 1: parameter sets go before each key frame;
+ *      0: before the first one
+ */
+typedef enum VideoControl {
+    VIDEO_CONTROL_BITRATE,
+    VIDEO_CONTROL_PROFILE,
+    VIDEO_CONTROL_LEVEL,
+    VIDEO_CONTROL_BITRATE_MODE,
+    VIDEO_CONTROL_GOP_SIZE,
+    VIDEO_CONTROL_B_FRAMES,
+    VIDEO_CONTROL_FORCE_KEY_FRAME,
+    VIDEO_CONTROL_MIN_QP,
+    VIDEO_CONTROL_MAX_QP,
+    VIDEO_CONTROL_PREPEND_HEADERS,
+    VIDEO_CONTROL__MAX,
+} VideoControl;
+
+/* Numbered as enum v4l2_mpeg_video_bitrate_mode */
+typedef enum VideoBitrateMode {
+    VIDEO_BITRATE_MODE_VBR,     /* the average is kept, peaks may be twice it */
+    VIDEO_BITRATE_MODE_CBR,     /* each second takes what the bitrate says */
+} VideoBitrateMode;
+
+/** VideoControls: a value for each VideoControl. */
+typedef struct VideoControls {
+    uint32_t value[VIDEO_CONTROL__MAX];
+} VideoControls;
+
+/**
+ * VideoControlCaps: the values that a control can have.
+ * @supported: the encoder has it
+ * @menu: for PROFILE, LEVEL and BITRATE_MODE: bit i is set if i is a value
+ * @min, @max: for all others
+ * @def: the value at the start
+ */
+typedef struct VideoControlCaps {
+    bool supported;
+    uint32_t menu;
+    uint32_t min, max;
+    uint32_t def;
+} VideoControlCaps;
+
 /** VideoRect: a rectangle within a frame, in pixels. */
 typedef struct VideoRect {
     uint32_t left, top, width, height;
@@ -51,24 +112,35 @@ typedef struct VideoRect {
 /**
  * VideoCodedCaps: what a codec can do with one coded format.
  * @format: the coded format
- * @raw_mask: bit i is set if frames can be delivered as VideoCodecCaps.raws[i]
+ * @raw_mask: bit i is set if frames can be delivered, or taken, as
+ *            VideoCodecCaps.raws[i]
  * @max_width, @max_height: largest frame in pixels that the codec takes
+ * Encoders only:
+ * @min_width, @min_height: smallest frame in pixels
+ * @size_step: width and height must be multiples of it
+ * @controls: what can be set
  */
 typedef struct VideoCodedCaps {
     VideoCodedFormat format;
     uint32_t raw_mask;
     uint32_t max_width, max_height;
+    uint32_t min_width, min_height;
+    uint32_t size_step;
+    VideoControlCaps controls[VIDEO_CONTROL__MAX];
 } VideoCodedCaps;
 
 /**
  * VideoCodecCaps: what a codec object can do.  Asked from the codec library
  * or the driver, never assumed; constant from the object's completion on.
  * @decoders: coded formats that can be decoded, preferred ones first
+ * @encoders: coded formats that can be encoded, preferred ones first
  * @raws: DRM fourccs (linear) of the raw formats, preferred ones first
  */
 typedef struct VideoCodecCaps {
     VideoCodedCaps decoders[VIDEO_CODED__MAX];
     unsigned n_decoders;
+    VideoCodedCaps encoders[VIDEO_CODED__MAX];
+    unsigned n_encoders;
     uint32_t raws[8];
     unsigned n_raws;
 } VideoCodecCaps;
@@ -93,7 +165,7 @@ typedef struct VideoCodecFormat {
  * @size: sum of the lengths in bytes
  *
  * Owned by the guest side, which keeps it in place and pinned as long as an
- * output that refers to it is queued on a session.
+ * input or output that refers to it is queued on a session.
  */
 typedef struct VideoCodecMem {
     struct iovec *iov;
@@ -115,26 +187,54 @@ typedef struct VideoCodecPlane {
     uint32_t offset, stride, rows;
 } VideoCodecPlane;
 
+typedef enum VideoInputType {
+    VIDEO_INPUT_CODED,          /* a coded buffer as V4L2 defines it */
+    VIDEO_INPUT_RAW,            /* a frame */
+    VIDEO_INPUT_DRAIN,          /* the session's own, see drain() */
+    VIDEO_INPUT_CONTROLS,       /* the session's own, see set_controls() */
+} VideoInputType;
+
 /**
- * VideoCodecInput: one coded buffer, as V4L2 defines it for the format.
+ * VideoCodecInput: one coded buffer or one frame.
  *
- * Made by video_codec_input_new(); queue_input() gives it to the session for
- * good.  The guest side sees it at most once more, in
- * VideoCodecSessionOps.input_done(); then the session frees it.
+ * Made by video_codec_input_new() or video_codec_input_new_raw();
+ * queue_input() gives it to the session for good.  The guest side sees it at
+ * most once more, in VideoCodecSessionOps.input_done(); then the session frees
+ * it.
  *
- * @data: a private copy of the coded bytes, with @padding zero bytes behind
- *        them (VIDEO_CODEC_INPUT_PADDING)
- * @size: bytes in @data without the padding
- * @timestamp: any number; frames made from this input carry it
+ * @timestamp: any number; what is made from this input carries it
  * @opaque: for the guest side
- * @error: set by the session: the codec could not make sense of the data
+ * @error: set by the session: the codec could not make sense of the data, or
+ *         not encode the frame
+ *
+ * VIDEO_INPUT_CODED:
+ * @data: a private copy of the coded bytes, with zero bytes behind them
+ *        (VIDEO_CODEC_INPUT_PADDING)
+ * @size: bytes in @data without the padding
+ *
+ * VIDEO_INPUT_RAW; the pixels stay in guest memory, and a guest may change
+ * them at any time:
+ * @fourcc: raw format of the frame
+ * @width, @height: of the picture to encode, as in VideoCodecParams
+ * @left, @top: where the picture starts within the planes, in pixels; even
+ * @planes, @n_planes: where the pixels are
  */
 typedef struct VideoCodecInput {
-    uint8_t *data;
-    size_t size;
+    VideoInputType type;
     uint64_t timestamp;
     void *opaque;
     bool error;
+
+    uint8_t *data;
+    size_t size;
+
+    uint32_t fourcc;
+    uint32_t width, height;
+    uint32_t left, top;
+    VideoCodecPlane planes[VIDEO_MAX_PLANES];
+    unsigned n_planes;
+
+    VideoControls controls;     /* VIDEO_INPUT_CONTROLS */
     QTAILQ_ENTRY(VideoCodecInput) next;
 } VideoCodecInput;
 
@@ -148,27 +248,42 @@ typedef struct VideoCodecInput {
  * Free with video_codec_input_free() if it is not queued.
  */
 VideoCodecInput *video_codec_input_new(size_t size);
+
+/** video_codec_input_new_raw: an input for a frame, all zero but its type. */
+VideoCodecInput *video_codec_input_new_raw(void);
 void video_codec_input_free(VideoCodecInput *in);
 
+typedef enum VideoFrameType {
+    VIDEO_FRAME_UNKNOWN,        /* of a decoder */
+    VIDEO_FRAME_KEY,            /* decoding can start here */
+    VIDEO_FRAME_P,
+    VIDEO_FRAME_B,
+} VideoFrameType;
+
 /**
- * VideoCodecOutput: room for one frame, and then the frame.
+ * VideoCodecOutput: room for one frame or one coded buffer, and then what is
+ * in it.
  *
  * The guest side fills in the first part and gives it to the session with
  * queue_output(); it comes back, still owned by the guest side, through
  * VideoCodecSessionOps.output_done() or
  * video_codec_session_revoke_outputs().
  *
- * @fourcc: raw format that the frame is to have
- * @width, @height: frame size; the codec writes no more than that
- * @planes, @n_planes: where it goes
+ * @fourcc: raw format that the frame is to have; 0 for a coded buffer
+ * @width, @height: frame size; the codec writes no more than that.  0 for a
+ *         coded buffer
+ * @planes, @n_planes: where it goes.  A coded buffer is one plane of one row,
+ *         whose stride is the size of the buffer
  * @opaque: for the guest side
  *
  * Set by the session:
  * @touched: the codec has had it, so its memory may have been written
  *
  * Result, valid in output_done():
- * @timestamp: of the first input that the frame was made from
- * @corrupt: the frame may show errors
+ * @timestamp: of the first input that it was made from
+ * @corrupt: the frame may show errors; the coded data did not fit
+ * @size: bytes of coded data; 0 for a frame
+ * @frame_type: of an encoder
  */
 typedef struct VideoCodecOutput {
     uint32_t fourcc;
@@ -181,6 +296,8 @@ typedef struct VideoCodecOutput {
 
     uint64_t timestamp;
     bool corrupt;
+    uint32_t size;
+    VideoFrameType frame_type;
 
     QTAILQ_ENTRY(VideoCodecOutput) next;
 } VideoCodecOutput;
@@ -189,12 +306,25 @@ typedef struct VideoCodecSession VideoCodecSession;
 
 /**
  * VideoCodecParams: what a session is opened with.
+ * @direction: decode or encode
  * @coded: the coded format
+ * Decoders only:
  * @max_width, @max_height: frames larger than that are a stream error
+ * Encoders only; another size, format or frame rate needs another session:
+ * @fourcc: raw format of the frames
+ * @width, @height: of the picture in pixels, within the codec's
+ *         VideoCodedCaps
+ * @rate_num, @rate_den: frames per second, for rate control
+ * @controls: their values at the start
  */
 typedef struct VideoCodecParams {
+    VideoCodecDirection direction;
     VideoCodedFormat coded;
     uint32_t max_width, max_height;
+    uint32_t fourcc;
+    uint32_t width, height;
+    uint32_t rate_num, rate_den;
+    VideoControls controls;
 } VideoCodecParams;
 
 /**
@@ -203,13 +333,14 @@ typedef struct VideoCodecParams {
  * never while the session is paused and never after
  * video_codec_session_close() but for @closed.
  *
- * @input_done: @in was taken by the codec, @in->error says if it was bad
- * @output_done: @out holds a frame
+ * @input_done: @in was taken by the codec, @in->error says if it was bad.
+ *              The codec does not look at its memory any more.
+ * @output_done: @out holds a frame or coded data
  * @format_changed: the next frame has another format than those before (the
  *              first frame always counts as such).  The session makes no
- *              more output until video_codec_session_resume().
+ *              more output until video_codec_session_resume().  Decoders only.
  * @drained: everything queued before video_codec_session_drain() has been
- *              decoded and all its frames went to outputs
+ *              worked on and all that was made of it went to outputs
  * @failed: an error that this session can't recover from; @reason is for
  *              the log.  Only close makes sense now.
  * @closed: the worker has ended and @session is about to be freed
@@ -250,7 +381,11 @@ VideoCodecSession *video_codec_session_open(VideoCodec *codec,
                                             const VideoCodecSessionOps *ops,
                                             void *opaque);
 
-/** video_codec_session_queue_input: give @in to the session. */
+/**
+ * video_codec_session_queue_input: give @in to the session.
+ * The memory behind a raw input stays in place until ops->input_done(),
+ * video_codec_session_flush() or video_codec_session_close().
+ */
 void video_codec_session_queue_input(VideoCodecSession *s,
                                      VideoCodecInput *in);
 
@@ -266,6 +401,15 @@ void video_codec_session_queue_output(VideoCodecSession *s,
 void video_codec_session_drain(VideoCodecSession *s);
 
 /**
+ * video_codec_session_set_controls: change an encoder's controls.
+ * @controls: all of them; copied
+ * @now: for all frames that the codec has not taken yet, else for those that
+ *       are queued from now on
+ */
+void video_codec_session_set_controls(VideoCodecSession *s,
+                                      const VideoControls *controls, bool now);
+
+/**
  * video_codec_session_resume: the format of the last ops->format_changed()
  * is settled; outputs queued from now on fit it.
  */
@@ -276,8 +420,10 @@ void video_codec_session_resume(VideoCodecSession *s);
  *
  * Whatever the worker had already completed is delivered first, from in here;
  * when this returns no event from before it will come: inputs for which
- * ops->input_done() was not called are gone, and so are drains.  Outputs stay
- * queued, parameter sets survive.  Never waits for the codec.
+ * ops->input_done() was not called are gone, and so are drains; the worker
+ * does not look at their memory any more.  Controls that were set stay set.
+ * Outputs stay queued, parameter sets survive.  Waits for the copy of a few
+ * rows at most, never for the codec.
  */
 void video_codec_session_flush(VideoCodecSession *s);
 
@@ -298,6 +444,20 @@ void video_codec_session_revoke_outputs(VideoCodecSession *s,
  * While paused no byte of an output changes and no event is delivered.
  */
 void video_codec_session_pause(VideoCodecSession *s, bool paused);
+
+/**
+ * VideoCodecStats: what a session tells of its work.
+ * @engine: what really does it, for humans: library and codec, or driver
+ * @busy_ns: time spent in the codec in nanoseconds
+ */
+typedef struct VideoCodecStats {
+    char engine[64];
+    uint64_t busy_ns;
+} VideoCodecStats;
+
+/** video_codec_session_get_stats: as of now; never waits for the codec. */
+void video_codec_session_get_stats(VideoCodecSession *s,
+                                   VideoCodecStats *stats);
 
 /**
  * video_codec_session_close: end a session.
@@ -326,46 +486,64 @@ struct VideoCodec {
 };
 
 /**
- * VideoCodecClass: what a codec implements.
+ * VideoCodecImpl: how a codec decodes, or encodes.
  *
- * @get_caps runs in the main thread, all others in the session's worker,
- * without any lock, so they may take their time.  A worker calls, in a loop:
- * next_picture() until it says that there is none, then decode() with the
- * next input.
+ * All run in the session's worker, without any lock, so they may take their
+ * time.  A worker calls, in a loop: next() until it says that there is
+ * nothing, then submit() with the next input.
  *
  * @start: open the codec. Returns its state, passed as @priv to all others,
  *         or NULL with @errp set.
  * @stop: free it.
- * @decode: take one input, or with @in NULL: there is no more, make the rest
- *         available (a drain).
- *         0: taken; -EAGAIN: not taken, ask next_picture() first; other
- *         negative errno: taken, but bad; the stream goes on.  May call
- *         video_codec_session_fail() for what can't be recovered from.
- * @next_picture: make the next frame in output order the current one.
- *         1: there is one, @format, and it stays the current one until
- *         emit() or flush(); 0: needs more input; -ENODATA: a drain is
- *         complete, the codec is ready for new input.
- * @emit: write the current frame to @out with
- *         video_codec_output_write_rows(), set @out->timestamp and
- *         @out->corrupt, and let go of the frame.  @out->width/height are
- *         those of the frame's format; @out->fourcc is any of the codec's
- *         raw formats.  @out is a copy that is the worker's, but follow its
- *         pointers only through write_rows().  false if write_rows() said
- *         false: keep the frame, it will be emitted to another output.
- * @flush: forget input and frames, keep parameter sets.
+ * @submit: take one input: coded data for a decoder, a frame for an encoder,
+ *         or with @in NULL: there is no more, make the rest available (a
+ *         drain).  Pixels of a frame are read with
+ *         video_codec_input_read_rows().
+ *         0: taken; -EAGAIN: not taken, ask next() first; other negative
+ *         errno: taken, but bad; the stream goes on.  After read_rows() said
+ *         false any value will do.  May call video_codec_session_fail() for
+ *         what can't be recovered from.
+ * @next: make the next frame in output order, or the next coded buffer in
+ *         coding order, the current one.
+ *         1: there is one, and it stays the current one until emit() or
+ *         flush(); a decoder says its @format, an encoder leaves that alone.
+ *         0: needs more input; -ENODATA: a drain is complete, the codec is
+ *         ready for new input.
+ * @emit: write the current frame or coded buffer to @out with
+ *         video_codec_output_write_rows(), set the result part of @out, and let
+ *         go of it.  For a decoder @out->width/height are those of the frame's
+ *         format, and @out->fourcc is any of the codec's raw formats.
+ *         @out is a copy that is the worker's, but follow its pointers only
+ *         through write_rows().  false if write_rows() said false: keep what
+ *         is current, it will be emitted to another output.
+ * @flush: forget input and what was made of it, keep parameter sets and
+ *         controls.  An encoder's next frame is a key frame, as after a drain
+ *         and after coded data that did not fit.
+ * @set_controls: encoders only: from the next frame on.  FORCE_KEY_FRAME stays
+ *         in force until there is one, even if it is 0 in the next call.
+ */
+typedef struct VideoCodecImpl {
+    void *(*start)(VideoCodec *codec, VideoCodecSession *s,
+                   const VideoCodecParams *params, Error **errp);
+    void (*stop)(void *priv);
+    int (*submit)(void *priv, const VideoCodecInput *in);
+    int (*next)(void *priv, VideoCodecFormat *format);
+    bool (*emit)(void *priv, VideoCodecOutput *out);
+    void (*flush)(void *priv);
+    void (*set_controls)(void *priv, const VideoControls *controls);
+} VideoCodecImpl;
+
+/**
+ * VideoCodecClass: what a codec object is.
+ * @get_caps: see video_codec_get_caps(); runs in the main thread
+ * @decoder, @encoder: NULL if get_caps() offers none
  */
 struct VideoCodecClass {
     ObjectClass parent_class;
 
     const VideoCodecCaps *(*get_caps)(VideoCodec *codec);
-
-    void *(*start)(VideoCodec *codec, VideoCodecSession *s,
-                   const VideoCodecParams *params, Error **errp);
-    void (*stop)(void *priv);
-    int (*decode)(void *priv, const VideoCodecInput *in);
-    int (*next_picture)(void *priv, VideoCodecFormat *format);
-    bool (*emit)(void *priv, VideoCodecOutput *out);
-    void (*flush)(void *priv);
+    const VideoCodecImpl *decoder;
+    const VideoCodecImpl *encoder;
 };
 
 /**
@@ -374,6 +552,13 @@ struct VideoCodecClass {
  * after the current callback but @stop.
  */
 void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
+    G_GNUC_PRINTF(2, 3);
+
+/**
+ * video_codec_session_set_engine: say what really does the work.
+ * For the worker only, in start() or when it changes.
+ */
+void video_codec_session_set_engine(VideoCodecSession *s, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
 
 /**
@@ -395,6 +580,7 @@ bool video_codec_session_interrupted(VideoCodecSession *s);
  *
  * The only way in which a worker writes to guest memory.  Call it for strips
  * that fit the cache, not for whole frames, so that a reset has not to wait.
+ * Coded data, which is one row, goes in one call.
  *
  * Returns: false if @out was taken back: stop and return from emit().
  */
@@ -402,5 +588,28 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
                                    unsigned plane, uint32_t row,
                                    uint32_t n_rows, const uint8_t *src,
                                    size_t src_stride, size_t bytes);
+
+/**
+ * video_codec_input_read_rows: copy pixels from guest memory.
+ * @s: the session whose worker calls
+ * @in: the input that submit() got
+ * @plane: index into @in->planes
+ * @row: first row to read
+ * @n_rows: number of rows; all of them lie within the plane
+ * @offset: of the first byte in each row
+ * @dst: first row in private memory
+ * @dst_stride: distance of two rows there in bytes
+ * @bytes: bytes of each row; @offset + @bytes is at most the plane's stride
+ *
+ * The only way in which a worker reads guest memory; for strips that fit the
+ * cache, too.  The guest may write meanwhile: read each byte once.
+ *
+ * Returns: false if @in was canceled: stop and return from submit().
+ */
+bool video_codec_input_read_rows(VideoCodecSession *s,
+                                 const VideoCodecInput *in, unsigned plane,
+                                 uint32_t row, uint32_t n_rows, size_t offset,
+                                 uint8_t *dst, size_t dst_stride,
+                                 size_t bytes);
 
 #endif /* SYSTEM_VIDEO_CODEC_H */
