@@ -483,7 +483,9 @@ static const TestCase cases[] = {
     { "open/open-id-is-error", test_open_twice },
     { "open/unknown-stream-type-is-error", test_open_unknown_type },
     { "open/encoder-not-negotiated-is-error",
-      test_open_encoder_not_negotiated },
+      test_open_encoder_not_negotiated,
+      .opts = { .features = VERSION_1 | FEATURE(DECODER) |
+                            FEATURE(RESOURCE_GUEST_PAGES) } },
     { "open/defaults-can-be-read", test_open_defaults },
     { "open/defaults-decode", test_open_defaults_decode },
 

@@ -595,6 +595,22 @@ bool has_type(QTestState *qts, const char *type)
     return has;
 }
 
+Rig *libav_rig(Rig *first)
+{
+    g_auto(GStrv) parts = g_strsplit(qos_get_current_command_line(),
+                                     "video-codec-test", 2);
+    g_autofree char *args = g_strjoinv("video-codec-libav", parts);
+    Rig *r;
+
+    if (!has_type(first->qts, "video-codec-libav")) {
+        g_test_skip("video-codec-libav is not built");
+        return NULL;
+    }
+    r = second_rig(args);
+    start(r, NULL);
+    return r;
+}
+
 /*
  * All of them
  */

@@ -301,6 +301,12 @@ void second_rig_free(Rig *r);
 bool has_type(QTestState *qts, const char *type);
 
 /*
+ * A second QEMU whose device has software codecs; its driver is started.
+ * NULL, and the test is skipped, where QEMU has no such object.
+ */
+Rig *libav_rig(Rig *first);
+
+/*
  * All of them
  */
 

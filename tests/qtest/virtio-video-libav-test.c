@@ -72,22 +72,6 @@ static size_t next_unit(const Clip *clip, size_t at)
     return clip->coded_len;
 }
 
-static Rig *libav_rig(Rig *first)
-{
-    g_auto(GStrv) parts = g_strsplit(qos_get_current_command_line(),
-                                     "video-codec-test", 2);
-    g_autofree char *args = g_strjoinv("video-codec-libav", parts);
-    Rig *r;
-
-    if (!has_type(first->qts, "video-codec-libav")) {
-        g_test_skip("video-codec-libav is not built");
-        return NULL;
-    }
-    r = second_rig(args);
-    start(r, NULL);
-    return r;
-}
-
 static uint32_t put_bytes(TestStream *s, unsigned res, uint64_t timestamp,
                           const void *data, size_t len)
 {

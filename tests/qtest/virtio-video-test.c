@@ -350,6 +350,9 @@ static void test_caps_av1(Rig *r)
  * All of them
  */
 
+#define DECODER_ONLY .opts = { .features = VERSION_1 | FEATURE(DECODER) | \
+                                           FEATURE(RESOURCE_GUEST_PAGES) }
+
 static const TestCase cases[] = {
     { "config/max-streams-is-16-by-default", test_config_max_streams },
     { "config/max-streams-is-the-property", test_config_small_max_streams,
@@ -363,10 +366,11 @@ static const TestCase cases[] = {
       .no_start = true },
 
     { "caps/too-little-room-is-error", test_caps_small_room },
-    { "caps/links-are-last", test_caps_order },
-    { "caps/sets-are-complete", test_caps_sets },
-    { "caps/links-are-those-of-the-codec", test_caps_links },
-    { "caps/every-coded-set-is-linked", test_caps_unused_link_bits },
+    { "caps/links-are-last", test_caps_order, DECODER_ONLY },
+    { "caps/sets-are-complete", test_caps_sets, DECODER_ONLY },
+    { "caps/links-are-those-of-the-codec", test_caps_links, DECODER_ONLY },
+    { "caps/every-coded-set-is-linked",
+      test_caps_unused_link_bits, DECODER_ONLY },
     { "caps/sizes-are-bounded-by-the-codec", test_caps_size_of_codec },
     { "caps/sizes-are-bounded-by-the-device", test_caps_size_of_device,
       .device = SMALL_FRAMES },

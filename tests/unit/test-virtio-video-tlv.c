@@ -1,7 +1,7 @@
 /*
  * Unit tests for the TLVs of virtio video and for the layout of frames
  *
- * What the device does with them is for tests/qtest/virtio-video-test.c.
+ * What the device does with them is for the qtests.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -242,7 +242,7 @@ static void test_params_invalid(void)
 static void test_params_wrong_set(void)
 {
     /* Types of the other set, of capabilities, containers, unknown ones */
-    static const uint32_t coded[] = { 0, 1, 2, 3, 5, 7, 9, 10, 11, 12, ~0u };
+    static const uint32_t coded[] = { 0, 1, 2, 3, 5, 7, 9, 10, 12, ~0u };
     static const uint32_t raw[] = { 0, 1, 2, 3, 4, 6, 9, 11, 12, ~0u };
 
     for (unsigned i = 0; i < ARRAY_SIZE(coded); i++) {
@@ -296,6 +296,184 @@ static void test_params_max_params(void)
         g_byte_array_append(buf, param->data, param->len);
     }
     assert_invalid_at(buf, MAX_PARAMS);
+}
+
+/*
+ * V4L2_CONTROLS
+ */
+
+#define CID(name) VIRTIO_VIDEO_V4L2_CID_##name
+
+static void assert_control(const VideoParams *params, unsigned i,
+                           VideoControl id, uint32_t formats, uint32_t value)
+{
+    const VideoParam *p = video_params_get(params, i);
+
+    g_assert_cmpint(p->type, ==, VIDEO_PARAM_CONTROL);
+    g_assert_cmpint(p->control.id, ==, id);
+    g_assert_cmphex(p->control.formats, ==, formats);
+    g_assert_cmphex(p->control.value, ==, value);
+}
+
+static void test_controls_values(void)
+{
+    const uint32_t h264 = 1 << VIDEO_CODED_H264;
+    const uint32_t any = (1 << VIDEO_CODED__MAX) - 1;
+    const uint32_t vpx = 1 << VIDEO_CODED_VP8 | 1 << VIDEO_CODED_VP9;
+    g_autoptr(GByteArray) buf = WORDS(1, 12 + 8 + 48 + 12,
+        4, 4, 3,
+        11, 48, CID(BITRATE), 4, 0x12345678,
+                CID(H264_PROFILE), 4, 0xffffff04,
+                CID(H264_LEVEL), 4, 0x0b,
+                CID(VPX_MIN_QP), 4, ~0u,
+        6, 4, 7);
+    g_autoptr(VideoParams) params = read_ok(buf);
+
+    g_assert_cmpuint(params->params->len, ==, 6);
+    assert_control(params, 1, VIDEO_CONTROL_BITRATE, any, 0x12345678);
+    /* An enum value is one byte, whatever the padding is */
+    assert_control(params, 2, VIDEO_CONTROL_PROFILE, h264, 4);
+    assert_control(params, 3, VIDEO_CONTROL_LEVEL, h264, 11);
+    assert_control(params, 4, VIDEO_CONTROL_MIN_QP, vpx, ~0u);
+    g_assert_cmpint(video_params_get(params, 5)->type, ==,
+                    VIDEO_PARAM_NUM_RESOURCES);
+}
+
+static void test_controls_round_trip(void)
+{
+    static const uint32_t all[] = {
+        CID(BITRATE), CID(MPEG2_PROFILE), CID(MPEG2_LEVEL),
+        CID(MPEG4_PROFILE), CID(MPEG4_LEVEL), CID(H264_PROFILE),
+        CID(H264_LEVEL), CID(HEVC_PROFILE), CID(HEVC_LEVEL),
+        CID(VP8_PROFILE), CID(VP9_PROFILE), CID(VP9_LEVEL),
+        CID(BITRATE_MODE), CID(GOP_SIZE), CID(B_FRAMES),
+        CID(FORCE_KEY_FRAME), CID(H264_MIN_QP), CID(H264_MAX_QP),
+        CID(HEVC_MIN_QP), CID(HEVC_MAX_QP), CID(MPEG4_MIN_QP),
+        CID(MPEG4_MAX_QP), CID(VPX_MIN_QP), CID(VPX_MAX_QP),
+        CID(PREPEND_SPSPPS_TO_IDR),
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+        assert_round_trip(WORDS(1, 20, 11, 12, all[i], 4, i));
+    }
+    /* Neighbours share a container, others have one each */
+    assert_round_trip(WORDS(1, 32, 11, 24, CID(BITRATE), 4, 1,
+                            CID(GOP_SIZE), 4, 2));
+    assert_round_trip(WORDS(1, 20 + 12 + 20, 11, 12, CID(BITRATE), 4, 1,
+                            6, 4, 3, 11, 12, CID(GOP_SIZE), 4, 2));
+}
+
+static void test_controls_empty(void)
+{
+    g_autoptr(GByteArray) buf = WORDS(1, 8, 11, 0);
+    g_autoptr(GByteArray) want = WORDS(1, 0);
+    g_autoptr(GByteArray) answer = g_byte_array_new();
+    g_autoptr(VideoParams) params = read_ok(buf);
+
+    tlv_write_params(answer, params);
+    g_assert_cmpmem(answer->data, answer->len, want->data, want->len);
+}
+
+/* Those before the wrong one count, inside of the container, too */
+static void test_controls_invalid(void)
+{
+    assert_invalid_at(WORDS(1, 12 + 8 + 24 + 12, 6, 4, 1,
+                            11, 24, CID(BITRATE), 4, 1, 0x00990001, 4, 1,
+                            6, 4, 2), 2);
+    /* Other sets' TLVs, containers, unknown ones */
+    assert_invalid_at(WORDS(1, 20, 11, 12, 4, 4, 3), 0);
+    assert_invalid_at(WORDS(1, 20, 11, 12, 11, 4, 0), 0);
+    assert_invalid_at(WORDS(1, 28, 11, 20, 11, 12, CID(BITRATE), 4, 1), 0);
+    assert_invalid_at(WORDS(1, 20, 11, 12, 0, 4, 0), 0);
+    assert_invalid_at(WORDS(1, 20, 11, 12, ~0u, 4, 0), 0);
+    /* Bytes that are no TLV */
+    assert_invalid_at(WORDS(1, 12, 11, 4, CID(BITRATE)), 0);
+    assert_invalid_at(WORDS(1, 16, 11, 8, CID(BITRATE), 4), 0);
+    assert_invalid_at(WORDS(1, 20, 11, 12, CID(BITRATE), 8, 1), 0);
+    assert_invalid_at(WORDS(1, 20, 11, 12, CID(BITRATE), 0xfffffffc, 1), 0);
+    assert_invalid_at(WORDS(1, 24, 11, 16, CID(BITRATE), 4, 1, 0), 1);
+}
+
+static void test_controls_wrong_length(void)
+{
+    static const uint32_t cids[] = { CID(BITRATE), CID(VP8_PROFILE) };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cids); i++) {
+        assert_invalid_at(WORDS(1, 16, 11, 8, cids[i], 0), 0);
+        assert_invalid_at(WORDS(1, 24, 11, 16, cids[i], 8, 1, 0), 0);
+        assert_invalid_at(WORDS(1, 32, 11, 24, cids[i], 16, 1, 2, 1, 0), 0);
+    }
+}
+
+static void test_controls_twice(void)
+{
+    assert_invalid_at(WORDS(1, 32, 11, 24, CID(BITRATE), 4, 1,
+                            CID(BITRATE), 4, 2), 1);
+    assert_invalid_at(WORDS(1, 40, 11, 12, CID(BITRATE), 4, 1,
+                            11, 12, CID(BITRATE), 4, 2), 1);
+    assert_invalid_at(WORDS(1, 32, 11, 24, CID(H264_PROFILE), 4, 1,
+                            CID(VP8_PROFILE), 4, 2), 1);
+}
+
+static void test_controls_raw_set(void)
+{
+    assert_invalid_at(WORDS(2, 8, 11, 0), 0);
+    assert_invalid_at(WORDS(2, 20, 11, 12, CID(BITRATE), 4, 1), 0);
+}
+
+static void test_controls_max_params(void)
+{
+    GByteArray *buf = WORDS(1, 12 * MAX_PARAMS + 20);
+    g_autoptr(GByteArray) control = WORDS(11, 12, CID(BITRATE), 4, 1);
+
+    for (unsigned i = 0; i < MAX_PARAMS; i++) {
+        g_autoptr(GByteArray) param = WORDS(6, 4, i);
+
+        g_byte_array_append(buf, param->data, param->len);
+    }
+    g_byte_array_append(buf, control->data, control->len);
+    assert_invalid_at(buf, MAX_PARAMS);
+}
+
+static void test_controls_of_formats(void)
+{
+    g_assert_true(tlv_has_control(VIDEO_CODED_VP8, VIDEO_CONTROL_BITRATE,
+                                  false));
+    g_assert_true(tlv_has_control(VIDEO_CODED_VP8, VIDEO_CONTROL_PROFILE,
+                                  false));
+    g_assert_false(tlv_has_control(VIDEO_CODED_VP8, VIDEO_CONTROL_LEVEL,
+                                   true));
+    g_assert_false(tlv_has_control(VIDEO_CODED_H264, VIDEO_CONTROL_GOP_SIZE,
+                                   false));
+    g_assert_true(tlv_has_control(VIDEO_CODED_H264, VIDEO_CONTROL_GOP_SIZE,
+                                  true));
+    g_assert_false(tlv_has_control(VIDEO_CODED_MPEG2, VIDEO_CONTROL_MIN_QP,
+                                   true));
+}
+
+static void test_controls_closest(void)
+{
+    const VideoControlCaps menu = { .menu = 1u << 2 | 1u << 5 | 1u << 31 };
+    const VideoControlCaps range = { .min = 10, .max = 1000 };
+    static const uint32_t menu_values[][2] = {
+        { 0, 2 }, { 1, 2 }, { 2, 2 }, { 4, 2 }, { 5, 5 }, { 30, 5 },
+        { 31, 31 }, { 32, 31 }, { 255, 31 },
+    };
+    static const uint32_t range_values[][2] = {
+        { 0, 10 }, { 10, 10 }, { 11, 11 }, { 1000, 1000 }, { 1001, 1000 },
+        { ~0u, 1000 },
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(menu_values); i++) {
+        g_assert_cmpuint(video_control_closest(VIDEO_CONTROL_PROFILE, &menu,
+                                               menu_values[i][0]), ==,
+                         menu_values[i][1]);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(range_values); i++) {
+        g_assert_cmpuint(video_control_closest(VIDEO_CONTROL_BITRATE, &range,
+                                               range_values[i][0]), ==,
+                         range_values[i][1]);
+    }
 }
 
 /*
@@ -403,7 +581,9 @@ static void test_pages_short(void)
 static void test_params_random(void)
 {
     for (unsigned i = 0; i < 50000; i++) {
-        g_autoptr(GByteArray) buf = PAGES(4, 1, 3);
+        g_autoptr(GByteArray) buf = i % 2 ? PAGES(4, 1, 3) :
+            WORDS(1, 12 + 8 + 36 + 12, 4, 4, 3, 11, 36, CID(BITRATE), 4, 1,
+                  CID(H264_LEVEL), 4, 2, CID(GOP_SIZE), 4, 3, 6, 4, 7);
         g_autoptr(VideoParams) params = NULL;
         g_autofree uint8_t *exact = NULL;
         size_t size = g_test_rand_int_range(0, buf->len + 1);
@@ -431,8 +611,22 @@ static const VideoCodecCaps codec = {
         { VIDEO_CODED_AV1, 0x7, 1024, 1024 },
     },
     .n_decoders = 2,
-    .raws = { DRM_FORMAT_NV12, DRM_FORMAT_P010, DRM_FORMAT_XRGB8888 },
-    .n_raws = 3,
+    .encoders = {
+        { VIDEO_CODED_VP8, 0x1, 4096, 4096, 2, 2, 2, {
+            [VIDEO_CONTROL_BITRATE] = { true, .min = 1000, .max = 9000000 },
+            [VIDEO_CONTROL_PROFILE] = { true, .menu = 0x9 },
+            [VIDEO_CONTROL_B_FRAMES] = { true, .min = 0, .max = 2 },
+            [VIDEO_CONTROL_MIN_QP] = { false, .min = 1, .max = 63 },
+          } },
+        { VIDEO_CODED_H264, 0x9, 1999, 1999, 17, 33, 6, {
+            [VIDEO_CONTROL_FORCE_KEY_FRAME] = { true, .min = 0, .max = 1 },
+            [VIDEO_CONTROL_LEVEL] = { true, .menu = 0x80000001 },
+          } },
+    },
+    .n_encoders = 2,
+    .raws = { DRM_FORMAT_NV12, DRM_FORMAT_P010, DRM_FORMAT_XRGB8888,
+              DRM_FORMAT_YUV420 },
+    .n_raws = 4,
 };
 
 static Tlv next(TlvReader *reader, uint32_t type)
@@ -440,19 +634,21 @@ static Tlv next(TlvReader *reader, uint32_t type)
     Tlv tlv;
 
     g_assert_cmpint(tlv_read(reader, &tlv, &error_abort), ==, 1);
-    g_assert_cmpuint(tlv.type, ==, type);
+    g_assert_cmphex(tlv.type, ==, type);
     return tlv;
 }
 
-static void assert_range(const uint8_t *range, uint32_t max)
+static void assert_range(const uint8_t *range, uint32_t min, uint32_t max,
+                         uint32_t step)
 {
-    g_assert_cmpuint(ldl_le_p(range), ==, 1);
+    g_assert_cmpuint(ldl_le_p(range), ==, min);
     g_assert_cmpuint(ldl_le_p(range + 4), ==, max);
-    g_assert_cmpuint(ldl_le_p(range + 8), ==, 1);
+    g_assert_cmpuint(ldl_le_p(range + 8), ==, step);
     g_assert_cmpuint(ldl_le_p(range + 12), ==, 0);
 }
 
-static void assert_coded_set(TlvReader *reader, uint32_t format)
+/* Returns: what is behind RESOURCE_GUEST_PAGES */
+static TlvReader next_coded_set(TlvReader *reader, uint32_t format)
 {
     Tlv set = next(reader, VIRTIO_VIDEO_TLV_CODED_SET), tlv;
     TlvReader inner = { set.value, set.length };
@@ -462,15 +658,74 @@ static void assert_coded_set(TlvReader *reader, uint32_t format)
     g_assert_cmpuint(ldl_le_p(tlv.value), ==, format);
     tlv = next(&inner, VIRTIO_VIDEO_TLV_CODED_RESOURCES);
     g_assert_cmpuint(tlv.length, ==, 32);
-    assert_range(tlv.value, 32);
-    assert_range(tlv.value + 16, 1000);
+    assert_range(tlv.value, 1, 32, 1);
+    assert_range(tlv.value + 16, 1, 1000, 1);
     tlv = next(&inner, VIRTIO_VIDEO_TLV_RESOURCE_GUEST_PAGES);
     g_assert_cmpuint(tlv.length, ==, 0);
-    g_assert_cmpint(tlv_read(&inner, &tlv, &error_abort), ==, 0);
+    return inner;
+}
+
+static void assert_end(TlvReader *reader)
+{
+    Tlv tlv;
+
+    g_assert_cmpint(tlv_read(reader, &tlv, &error_abort), ==, 0);
+}
+
+static void assert_decoder_sets(TlvReader *reader)
+{
+    TlvReader vp8 = next_coded_set(reader, VIRTIO_VIDEO_CODED_FORMAT_VP8);
+    TlvReader av1 = next_coded_set(reader, VIRTIO_VIDEO_CODED_FORMAT_AV1);
+
+    assert_end(&vp8);
+    assert_end(&av1);
+}
+
+static TlvReader next_controls(TlvReader *set)
+{
+    Tlv tlv = next(set, VIRTIO_VIDEO_TLV_V4L2_CONTROLS);
+
+    assert_end(set);
+    return (TlvReader) { tlv.value, tlv.length };
+}
+
+static void assert_int_caps(TlvReader *reader, uint32_t cid, uint32_t min,
+                            uint32_t max)
+{
+    Tlv tlv = next(reader, cid);
+
+    g_assert_cmpuint(tlv.length, ==, 16);
+    assert_range(tlv.value, min, max, 1);
+}
+
+static void assert_enum_caps(TlvReader *reader, uint32_t cid, uint32_t mask)
+{
+    Tlv tlv = next(reader, cid);
+
+    g_assert_cmpuint(tlv.length, ==, 4);
+    g_assert_cmphex((uint32_t)ldl_le_p(tlv.value), ==, mask);
+}
+
+static void assert_encoder_sets(TlvReader *reader)
+{
+    TlvReader set = next_coded_set(reader, VIRTIO_VIDEO_CODED_FORMAT_VP8);
+    TlvReader controls = next_controls(&set);
+
+    assert_int_caps(&controls, CID(BITRATE), 1000, 9000000);
+    assert_enum_caps(&controls, CID(VP8_PROFILE), 0x9);
+    /* 0 is fine but can't be said */
+    assert_int_caps(&controls, CID(B_FRAMES), 1, 2);
+    assert_end(&controls);
+
+    set = next_coded_set(reader, VIRTIO_VIDEO_CODED_FORMAT_H264);
+    controls = next_controls(&set);
+    assert_enum_caps(&controls, CID(H264_LEVEL), 0x80000001);
+    assert_int_caps(&controls, CID(FORCE_KEY_FRAME), 1, 1);
+    assert_end(&controls);
 }
 
 static void assert_raw_set(TlvReader *reader, uint32_t fourcc,
-                           uint32_t max_width, uint32_t max_height)
+                           const VideoSizes *sizes)
 {
     Tlv set = next(reader, VIRTIO_VIDEO_TLV_RAW_SET), tlv;
     TlvReader inner = { set.value, set.length };
@@ -483,48 +738,98 @@ static void assert_raw_set(TlvReader *reader, uint32_t fourcc,
                     VIRTIO_VIDEO_PLANES_LAYOUT_MULTI_BUFFERS);
     g_assert_cmphex(ldl_le_p(tlv.value + 4), ==, fourcc);
     g_assert_cmphex(ldq_le_p(tlv.value + 8), ==, DRM_FORMAT_MOD_LINEAR);
-    assert_range(tlv.value + 16, max_width);
-    assert_range(tlv.value + 32, max_height);
+    assert_range(tlv.value + 16, sizes->width.min, sizes->width.max,
+                 sizes->width.step);
+    assert_range(tlv.value + 32, sizes->height.min, sizes->height.max,
+                 sizes->height.step);
     tlv = next(&inner, VIRTIO_VIDEO_TLV_RAW_RESOURCES);
     g_assert_cmpuint(tlv.length, ==, 16);
-    assert_range(tlv.value, 32);
+    assert_range(tlv.value, 1, 32, 1);
     tlv = next(&inner, VIRTIO_VIDEO_TLV_RESOURCE_GUEST_PAGES);
     tlv = next(&inner, VIRTIO_VIDEO_TLV_CROP);
     g_assert_cmpuint(tlv.length, ==, 0);
-    g_assert_cmpint(tlv_read(&inner, &tlv, &error_abort), ==, 0);
+    assert_end(&inner);
 }
 
-static void check_caps(bool link)
+#define LINK(reader, type, ...) \
+    assert_link(reader, type, (uint64_t[]) { __VA_ARGS__ }, \
+                sizeof((uint64_t[]) { __VA_ARGS__ }) / sizeof(uint64_t))
+
+static void assert_link(TlvReader *reader, uint32_t type,
+                        const uint64_t *words, unsigned n)
 {
-    const TlvCaps caps = { &codec, 3000, 2000, 1000, 32, link };
-    g_autoptr(GByteArray) buf = g_byte_array_new();
-    TlvReader reader;
-    Tlv tlv;
+    Tlv tlv = next(reader, VIRTIO_VIDEO_TLV_LINK);
+
+    g_assert_cmpuint(tlv.length, ==, 8 + n * 8);
+    g_assert_cmpuint(ldl_le_p(tlv.value), ==, type);
+    g_assert_cmpuint(ldl_le_p(tlv.value + 4), ==, 0);
+    for (unsigned i = 0; i < n; i++) {
+        g_assert_cmphex(ldq_le_p(tlv.value + 8 + 8 * i), ==, words[i]);
+    }
+}
+
+static GByteArray *caps_of(bool decoder, bool encoder)
+{
+    const TlvCaps caps = { &codec, 3000, 2000, 1000, 32, decoder, encoder };
+    GByteArray *buf = g_byte_array_new();
 
     tlv_write_caps(buf, &caps);
-    reader = (TlvReader) { buf->data, buf->len };
-    assert_coded_set(&reader, VIRTIO_VIDEO_CODED_FORMAT_VP8);
-    assert_coded_set(&reader, VIRTIO_VIDEO_CODED_FORMAT_AV1);
-    /* As large as the device's limit and one of the linked codecs allow */
-    assert_raw_set(&reader, DRM_FORMAT_NV12, 3000, 2000);
-    assert_raw_set(&reader, DRM_FORMAT_P010, 1024, 1024);
-    assert_raw_set(&reader, DRM_FORMAT_XRGB8888, 1024, 1024);
-    if (link) {
-        tlv = next(&reader, VIRTIO_VIDEO_TLV_LINK);
-        g_assert_cmpuint(tlv.length, ==, 8 + 2 * 8);
-        g_assert_cmpuint(ldl_le_p(tlv.value), ==,
-                         VIRTIO_VIDEO_STREAM_TYPE_DECODER);
-        g_assert_cmpuint(ldl_le_p(tlv.value + 4), ==, 0);
-        g_assert_cmphex(ldq_le_p(tlv.value + 8), ==, 0x1);
-        g_assert_cmphex(ldq_le_p(tlv.value + 16), ==, 0x7);
-    }
-    g_assert_cmpint(tlv_read(&reader, &tlv, &error_abort), ==, 0);
+    return buf;
 }
 
-static void test_caps(void)
+/* As large as the device's limit and one of the linked codecs allow */
+static const VideoSizes decoder_nv12 = { { 1, 3000, 1 }, { 1, 2000, 1 } };
+static const VideoSizes decoder_rest = { { 1, 1024, 1 }, { 1, 1024, 1 } };
+static const VideoSizes encoder_nv12 = { { 2, 3000, 2 }, { 2, 2000, 2 } };
+static const VideoSizes encoder_rest = { { 18, 1998, 6 }, { 36, 1998, 6 } };
+
+static void test_caps_decoder(void)
 {
-    check_caps(true);
-    check_caps(false);
+    g_autoptr(GByteArray) buf = caps_of(true, false);
+    TlvReader reader = { buf->data, buf->len };
+
+    assert_decoder_sets(&reader);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &decoder_nv12);
+    assert_raw_set(&reader, DRM_FORMAT_P010, &decoder_rest);
+    assert_raw_set(&reader, DRM_FORMAT_XRGB8888, &decoder_rest);
+    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_DECODER, 0x1, 0x7);
+    assert_end(&reader);
+}
+
+/* Raw formats are counted without those that have no set */
+static void test_caps_encoder(void)
+{
+    g_autoptr(GByteArray) buf = caps_of(false, true);
+    TlvReader reader = { buf->data, buf->len };
+
+    assert_encoder_sets(&reader);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &encoder_nv12);
+    assert_raw_set(&reader, DRM_FORMAT_YUV420, &encoder_rest);
+    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_ENCODER, 0x1, 0x3);
+    assert_end(&reader);
+}
+
+static void test_caps_both(void)
+{
+    g_autoptr(GByteArray) buf = caps_of(true, true);
+    TlvReader reader = { buf->data, buf->len };
+
+    assert_decoder_sets(&reader);
+    assert_encoder_sets(&reader);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &decoder_nv12);
+    assert_raw_set(&reader, DRM_FORMAT_P010, &decoder_rest);
+    assert_raw_set(&reader, DRM_FORMAT_XRGB8888, &decoder_rest);
+    assert_raw_set(&reader, DRM_FORMAT_YUV420, &encoder_rest);
+    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_DECODER, 0x1, 0x7, 0, 0);
+    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_ENCODER, 0, 0, 0x1, 0x9);
+    assert_end(&reader);
+}
+
+static void test_caps_none(void)
+{
+    g_autoptr(GByteArray) buf = caps_of(false, false);
+
+    g_assert_cmpuint(buf->len, ==, 0);
 }
 
 /*
@@ -559,6 +864,12 @@ static void assert_plane(const VideoLayout *l, unsigned plane,
     g_assert_cmpuint(l->planes[plane].padded_rows, ==, padded);
 }
 
+static void assert_row_bytes(const VideoLayout *l, unsigned plane,
+                             uint32_t row_bytes)
+{
+    g_assert_cmpuint(l->planes[plane].row_bytes, ==, row_bytes);
+}
+
 static void test_layout_single(void)
 {
     VideoLayout l = layout(DRM_FORMAT_NV12, false, 101, 51);
@@ -568,6 +879,9 @@ static void test_layout_single(void)
     assert_plane(&l, 0, 0, 128, 51, 64);
     assert_plane(&l, 1, 8192, 128, 26, 32);
     g_assert_cmpuint(l.buffer_size[0], ==, 8192 + 128 * 32);
+
+    assert_row_bytes(&l, 0, 101);
+    assert_row_bytes(&l, 1, 102);
 
     l = layout(DRM_FORMAT_P010, false, 101, 51);
     assert_plane(&l, 0, 0, 256, 51, 64);
@@ -581,9 +895,14 @@ static void test_layout_single(void)
     assert_plane(&l, 2, 12288, 64, 26, 32);
     g_assert_cmpuint(l.buffer_size[0], ==, 12288 + 64 * 32);
 
+    assert_row_bytes(&l, 0, 101);
+    assert_row_bytes(&l, 1, 51);
+    assert_row_bytes(&l, 2, 51);
+
     l = layout(DRM_FORMAT_XRGB8888, false, 101, 51);
     g_assert_cmpuint(l.n_planes, ==, 1);
     assert_plane(&l, 0, 0, 448, 51, 64);
+    assert_row_bytes(&l, 0, 404);
 }
 
 static void test_layout_multi(void)
@@ -617,6 +936,30 @@ static void test_layout_largest(void)
     video_format_layout(&format, &l);
     g_assert_cmpuint(l.planes[1].offset, ==, 1ull << 29);
     g_assert_cmpuint(l.buffer_size[0], <, UINT32_MAX);
+}
+
+static void test_sizes_closest(void)
+{
+    const VideoCodedCaps coded = {
+        .max_width = 100, .max_height = 1000, .min_width = 17,
+        .min_height = 1, .size_step = 4,
+    };
+    VideoSizes sizes = video_coded_sizes(&coded, 200, 203);
+    static const uint32_t widths[][2] = {
+        { 0, 20 }, { 20, 20 }, { 21, 20 }, { 23, 20 }, { 24, 24 },
+        { 100, 100 }, { 101, 100 }, { ~0u, 100 },
+    };
+
+    g_assert_cmpuint(sizes.height.min, ==, 4);
+    g_assert_cmpuint(sizes.height.max, ==, 200);
+    for (unsigned i = 0; i < ARRAY_SIZE(widths); i++) {
+        g_assert_cmpuint(video_range_closest(&sizes.width, widths[i][0]), ==,
+                         widths[i][1]);
+    }
+    /* Nothing is left */
+    sizes = video_coded_sizes(&coded, 19, 3);
+    g_assert_cmpuint(sizes.width.min, >, sizes.width.max);
+    g_assert_cmpuint(sizes.height.min, >, sizes.height.max);
 }
 
 static void test_align(void)
@@ -659,7 +1002,21 @@ int main(int argc, char **argv)
     g_test_add_func("/tlv/pages/wrong-counts", test_pages_wrong_counts);
     g_test_add_func("/tlv/pages/wrong-buffers", test_pages_wrong_buffers);
     g_test_add_func("/tlv/pages/short", test_pages_short);
-    g_test_add_func("/tlv/caps", test_caps);
+    g_test_add_func("/tlv/controls/values", test_controls_values);
+    g_test_add_func("/tlv/controls/round-trip", test_controls_round_trip);
+    g_test_add_func("/tlv/controls/empty", test_controls_empty);
+    g_test_add_func("/tlv/controls/invalid", test_controls_invalid);
+    g_test_add_func("/tlv/controls/wrong-length", test_controls_wrong_length);
+    g_test_add_func("/tlv/controls/twice", test_controls_twice);
+    g_test_add_func("/tlv/controls/raw-set", test_controls_raw_set);
+    g_test_add_func("/tlv/controls/max-params", test_controls_max_params);
+    g_test_add_func("/tlv/controls/of-formats", test_controls_of_formats);
+    g_test_add_func("/tlv/controls/closest", test_controls_closest);
+    g_test_add_func("/tlv/caps/decoder", test_caps_decoder);
+    g_test_add_func("/tlv/caps/encoder", test_caps_encoder);
+    g_test_add_func("/tlv/caps/both", test_caps_both);
+    g_test_add_func("/tlv/caps/none", test_caps_none);
+    g_test_add_func("/sizes/closest", test_sizes_closest);
     g_test_add_func("/layout/single-buffer", test_layout_single);
     g_test_add_func("/layout/multi-buffers", test_layout_multi);
     g_test_add_func("/layout/largest", test_layout_largest);

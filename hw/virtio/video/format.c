@@ -71,6 +71,8 @@ void video_format_layout(const VideoRawFormat *format, VideoLayout *layout)
         p->buffer = format->multi_buffers ? i : 0;
         p->stride = format_stride(info, i, format->width,
                                   format->stride_align);
+        p->row_bytes = info->bytes[i] *
+                       (i ? DIV_ROUND_UP(format->width, 2) : format->width);
         p->rows = i ? DIV_ROUND_UP(format->height, 2) : format->height;
         p->padded_rows = i ? DIV_ROUND_UP(padded, 2) : padded;
 
@@ -97,4 +99,37 @@ uint32_t video_align_closest(uint32_t value, uint32_t mask)
     uint32_t high = 1u << (31 - clz32(mask));
 
     return pow2ceil(MIN(MAX(value, low), high));
+}
+
+static VideoRange coded_range(uint32_t min, uint32_t max, uint32_t step)
+{
+    /* A decoder has neither minimum nor step */
+    step = MAX(step, 1);
+    return (VideoRange) {
+        .min = QEMU_ALIGN_UP(MAX(min, 1), step),
+        .max = QEMU_ALIGN_DOWN(max, step),
+        .step = step,
+    };
+}
+
+VideoSizes video_coded_sizes(const VideoCodedCaps *coded, uint32_t max_width,
+                             uint32_t max_height)
+{
+    return (VideoSizes) {
+        .width = coded_range(coded->min_width,
+                             MIN(coded->max_width, max_width),
+                             coded->size_step),
+        .height = coded_range(coded->min_height,
+                              MIN(coded->max_height, max_height),
+                              coded->size_step),
+    };
+}
+
+uint32_t video_range_closest(const VideoRange *range, uint32_t value)
+{
+    if (value <= range->min) {
+        return range->min;
+    }
+    value = MIN(value, range->max);
+    return value - (value - range->min) % range->step;
 }

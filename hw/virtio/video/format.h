@@ -43,12 +43,13 @@ typedef struct VideoRawFormat {
  * @buffer: index of the buffer
  * @offset: of the first row in that buffer, in bytes
  * @stride: distance of two rows in bytes
+ * @row_bytes: bytes of a row that hold pixels
  * @rows: rows with pixels
  * @padded_rows: rows with alignment
  */
 typedef struct VideoPlaneLayout {
     unsigned buffer;
-    uint32_t offset, stride, rows, padded_rows;
+    uint32_t offset, stride, row_bytes, rows, padded_rows;
 } VideoPlaneLayout;
 
 /**
@@ -76,5 +77,28 @@ bool video_format_equal(const VideoRawFormat *a, const VideoRawFormat *b);
  * @mask: the supported powers of two
  */
 uint32_t video_align_closest(uint32_t value, uint32_t mask);
+
+/** VideoRange: @min, @min + @step and so on up to @max; all are positive */
+typedef struct VideoRange {
+    uint32_t min, max, step;
+} VideoRange;
+
+/** VideoSizes: widths and heights of a frame, in pixels */
+typedef struct VideoSizes {
+    VideoRange width, height;
+} VideoSizes;
+
+/**
+ * video_coded_sizes: the sizes of frames that go with a coded format.
+ * @coded: what the codec can do
+ * @max_width, @max_height: limits that the device has besides
+ *
+ * Where nothing is left, max is smaller than min.
+ */
+VideoSizes video_coded_sizes(const VideoCodedCaps *coded, uint32_t max_width,
+                             uint32_t max_height);
+
+/** video_range_closest: the number in @range closest to @value, from below. */
+uint32_t video_range_closest(const VideoRange *range, uint32_t value);
 
 #endif /* HW_VIRTIO_VIDEO_FORMAT_H */

@@ -7,6 +7,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bitops.h"
+#include "qemu/host-utils.h"
 #include "params.h"
 
 static void param_clear(void *data)
@@ -58,4 +60,23 @@ size_t video_params_host_bytes(const VideoParams *params)
         }
     }
     return bytes;
+}
+
+bool video_control_is_menu(VideoControl id)
+{
+    return id == VIDEO_CONTROL_PROFILE || id == VIDEO_CONTROL_LEVEL ||
+           id == VIDEO_CONTROL_BITRATE_MODE;
+}
+
+uint32_t video_control_closest(VideoControl id, const VideoControlCaps *caps,
+                               uint32_t value)
+{
+    uint32_t lower;
+
+    if (!video_control_is_menu(id)) {
+        return MIN(MAX(value, caps->min), caps->max);
+    }
+    lower = value < 31 ? caps->menu & MAKE_64BIT_MASK(0, value + 1) :
+                         caps->menu;
+    return lower ? 31 - clz32(lower) : ctz32(caps->menu);
 }

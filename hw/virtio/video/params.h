@@ -42,8 +42,20 @@ typedef enum VideoParamType {
     VIDEO_PARAM_NUM_RESOURCES,
     VIDEO_PARAM_RESOURCE,       /* attach memory */
     VIDEO_PARAM_CROP,           /* of VIDEO_SET_RAW */
+    VIDEO_PARAM_CONTROL,        /* of VIDEO_SET_CODED, encoders only */
     VIDEO_PARAM_INVALID,        /* can't be set: what the front end refuses */
 } VideoParamType;
+
+/**
+ * VideoControlParam: one control of an encoder.
+ * @formats: bit i is set if it is a control of VideoCodedFormat i: a profile of
+ *           one coded format is another control than that of another
+ */
+typedef struct VideoControlParam {
+    VideoControl id;
+    uint32_t formats;
+    uint32_t value;
+} VideoControlParam;
 
 /**
  * VideoParam: one parameter and its value.
@@ -58,6 +70,7 @@ typedef struct VideoParam {
         uint32_t num_resources;
         VideoAttach attach;
         VideoRect crop;
+        VideoControlParam control;
     };
 } VideoParam;
 
@@ -84,6 +97,16 @@ void video_params_add(VideoParams *params, VideoParam param);
 
 /** video_params_host_bytes: memory that the set takes. */
 size_t video_params_host_bytes(const VideoParams *params);
+
+/** video_control_is_menu: are the values of @id those of an enum? */
+bool video_control_is_menu(VideoControl id);
+
+/**
+ * video_control_closest: the supported value closest to @value: of a menu the
+ * next lower one, or the lowest.
+ */
+uint32_t video_control_closest(VideoControl id, const VideoControlCaps *caps,
+                               uint32_t value);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VideoParams, video_params_free)
 

@@ -33,6 +33,7 @@ typedef struct VideoStreamContext {
     uint32_t max_commands;      /* of one stream that wait in its queues */
     uint64_t max_mem;           /* host memory that a guest can make us hold */
     bool contiguous;            /* a buffer must be one entry */
+    bool last_buffers;          /* see VideoLast */
 
     uint64_t mem_used;          /* bytes of @max_mem */
 } VideoStreamContext;
@@ -54,6 +55,18 @@ typedef enum VideoCommandType {
 } VideoCommandType;
 
 /**
+ * VideoLast: why an output comes back without anything in it: as V4L2 has it,
+ * to mark the end of what came before.
+ * @VIDEO_LAST_DRAIN: of all that was made of the input before a DRAIN
+ * @VIDEO_LAST_DPC: of all frames of the format before
+ */
+typedef enum VideoLast {
+    VIDEO_LAST_NONE,
+    VIDEO_LAST_DRAIN,
+    VIDEO_LAST_DPC,
+} VideoLast;
+
+/**
  * VideoEvent: an answer, or something that no command asked for.
  * @type: the command that it answers
  * @queue: the queue that the command was for
@@ -64,8 +77,12 @@ typedef enum VideoCommandType {
  * @canceled: undone by a reset, a close or a failure
  * @blocked: the output queue is blocked from now on
  * @params: of SET_PARAMS and GET_PARAMS, valid during the call
- * @timestamp, @n_planes, @offsets, @sizes: of RESOURCE_QUEUE: where the planes
- *              are in their buffers and how many bytes
+ * Of RESOURCE_QUEUE, for outputs:
+ * @timestamp: of the input that it was made from
+ * @n_planes, @offsets, @sizes: where the planes are in their buffers and how
+ *              many bytes; of coded data there is one
+ * @frame_type: of coded data
+ * @last: it is empty, and the last one
  */
 typedef struct VideoEvent {
     VideoCommandType type;
@@ -76,6 +93,8 @@ typedef struct VideoEvent {
     uint64_t timestamp;
     unsigned n_planes;
     uint32_t offsets[VIDEO_MAX_PLANES], sizes[VIDEO_MAX_PLANES];
+    VideoFrameType frame_type;
+    VideoLast last;
 } VideoEvent;
 
 /**
@@ -93,12 +112,14 @@ typedef struct VideoStreamOps {
 typedef struct VideoStream VideoStream;
 
 /**
- * video_stream_new: open a decoder stream.
+ * video_stream_new: open a stream.
  * @ctx: outlives the stream
+ * @direction: decoder or encoder, one that @ctx->caps has formats for
  * @name: for the log
  * @ops, @opaque: the front end
  */
-VideoStream *video_stream_new(VideoStreamContext *ctx, const char *name,
+VideoStream *video_stream_new(VideoStreamContext *ctx,
+                              VideoCodecDirection direction, const char *name,
                               const VideoStreamOps *ops, void *opaque);
 
 /**
@@ -133,15 +154,19 @@ void video_stream_reset(VideoStream *stream, VideoQueue queue,
                         uint64_t cookie);
 
 /**
- * video_stream_queue_input: decode the coded data of a resource.
- * @offset, @size: of the data in the resource, in bytes; copied before the
- *                 function returns
+ * video_stream_queue_input: decode the coded data of a resource, or encode the
+ * frame in it.
+ * @offsets, @sizes: VIDEO_MAX_PLANES of each: place of each plane in its
+ *                   buffer, in bytes
+ *
+ * Coded data, which is plane 0, is copied before the function returns.  A frame
+ * must stay in its memory until the answer.
  */
 void video_stream_queue_input(VideoStream *stream, uint32_t resource_id,
-                              uint32_t offset, uint32_t size,
+                              const uint32_t *offsets, const uint32_t *sizes,
                               uint64_t timestamp, uint64_t cookie);
 
-/** video_stream_queue_output: lend a resource for a frame. */
+/** video_stream_queue_output: lend a resource for a frame or coded data. */
 void video_stream_queue_output(VideoStream *stream, uint32_t resource_id,
                                uint64_t cookie);
 

@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/bitops.h"
 #include "qemu/bswap.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "hw/virtio/virtio-video-wire.h"
@@ -23,6 +24,94 @@ static const uint32_t coded_formats[VIDEO_CODED__MAX] = {
     [VIDEO_CODED_VP9]   = VIRTIO_VIDEO_CODED_FORMAT_VP9,
     [VIDEO_CODED_AV1]   = VIRTIO_VIDEO_CODED_FORMAT_AV1,
 };
+
+#define FORMAT(name) (1u << VIDEO_CODED_##name)
+#define ANY_FORMAT   ((1u << VIDEO_CODED__MAX) - 1)
+
+/*
+ * Controls on the wire: @control of an encoder for one of @formats.  The
+ * draft's list of them is closed; the @extended ones are not in it.
+ */
+static const struct ControlInfo {
+    uint32_t cid;               /* VIRTIO_VIDEO_V4L2_CID_* */
+    VideoControl control;
+    uint32_t formats;
+    bool extended;
+} control_infos[] = {
+    { VIRTIO_VIDEO_V4L2_CID_BITRATE, VIDEO_CONTROL_BITRATE, ANY_FORMAT },
+    { VIRTIO_VIDEO_V4L2_CID_MPEG2_PROFILE, VIDEO_CONTROL_PROFILE,
+      FORMAT(MPEG2) },
+    { VIRTIO_VIDEO_V4L2_CID_MPEG2_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(MPEG2) },
+    { VIRTIO_VIDEO_V4L2_CID_MPEG4_PROFILE, VIDEO_CONTROL_PROFILE,
+      FORMAT(MPEG4) },
+    { VIRTIO_VIDEO_V4L2_CID_MPEG4_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(MPEG4) },
+    { VIRTIO_VIDEO_V4L2_CID_H264_PROFILE, VIDEO_CONTROL_PROFILE,
+      FORMAT(H264) },
+    { VIRTIO_VIDEO_V4L2_CID_H264_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(H264) },
+    { VIRTIO_VIDEO_V4L2_CID_HEVC_PROFILE, VIDEO_CONTROL_PROFILE,
+      FORMAT(HEVC) },
+    { VIRTIO_VIDEO_V4L2_CID_HEVC_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(HEVC) },
+    { VIRTIO_VIDEO_V4L2_CID_VP8_PROFILE, VIDEO_CONTROL_PROFILE, FORMAT(VP8) },
+    { VIRTIO_VIDEO_V4L2_CID_VP9_PROFILE, VIDEO_CONTROL_PROFILE, FORMAT(VP9) },
+    { VIRTIO_VIDEO_V4L2_CID_VP9_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(VP9) },
+
+    { VIRTIO_VIDEO_V4L2_CID_BITRATE_MODE, VIDEO_CONTROL_BITRATE_MODE,
+      ANY_FORMAT, true },
+    { VIRTIO_VIDEO_V4L2_CID_GOP_SIZE, VIDEO_CONTROL_GOP_SIZE, ANY_FORMAT,
+      true },
+    { VIRTIO_VIDEO_V4L2_CID_B_FRAMES, VIDEO_CONTROL_B_FRAMES, ANY_FORMAT,
+      true },
+    { VIRTIO_VIDEO_V4L2_CID_FORCE_KEY_FRAME, VIDEO_CONTROL_FORCE_KEY_FRAME,
+      ANY_FORMAT, true },
+    { VIRTIO_VIDEO_V4L2_CID_H264_MIN_QP, VIDEO_CONTROL_MIN_QP, FORMAT(H264),
+      true },
+    { VIRTIO_VIDEO_V4L2_CID_H264_MAX_QP, VIDEO_CONTROL_MAX_QP, FORMAT(H264),
+      true },
+    { VIRTIO_VIDEO_V4L2_CID_HEVC_MIN_QP, VIDEO_CONTROL_MIN_QP, FORMAT(HEVC),
+      true },
+    { VIRTIO_VIDEO_V4L2_CID_HEVC_MAX_QP, VIDEO_CONTROL_MAX_QP, FORMAT(HEVC),
+      true },
+    { VIRTIO_VIDEO_V4L2_CID_MPEG4_MIN_QP, VIDEO_CONTROL_MIN_QP, FORMAT(MPEG4),
+      true },
+    { VIRTIO_VIDEO_V4L2_CID_MPEG4_MAX_QP, VIDEO_CONTROL_MAX_QP, FORMAT(MPEG4),
+      true },
+    { VIRTIO_VIDEO_V4L2_CID_VPX_MIN_QP, VIDEO_CONTROL_MIN_QP,
+      FORMAT(VP8) | FORMAT(VP9), true },
+    { VIRTIO_VIDEO_V4L2_CID_VPX_MAX_QP, VIDEO_CONTROL_MAX_QP,
+      FORMAT(VP8) | FORMAT(VP9), true },
+    { VIRTIO_VIDEO_V4L2_CID_PREPEND_SPSPPS_TO_IDR,
+      VIDEO_CONTROL_PREPEND_HEADERS, FORMAT(H264) | FORMAT(HEVC), true },
+};
+
+static const struct ControlInfo *control_find_cid(uint32_t cid)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(control_infos); i++) {
+        if (control_infos[i].cid == cid) {
+            return &control_infos[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct ControlInfo *control_find(VideoControl control,
+                                              uint32_t formats)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(control_infos); i++) {
+        if (control_infos[i].control == control &&
+            (control_infos[i].formats & formats)) {
+            return &control_infos[i];
+        }
+    }
+    return NULL;
+}
+
+bool tlv_has_control(VideoCodedFormat coded, VideoControl control,
+                     bool extended)
+{
+    const struct ControlInfo *info = control_find(control, 1u << coded);
+
+    return info && (extended || !info->extended);
+}
 
 /*
  * Reading
@@ -167,6 +256,57 @@ static bool read_guest_pages(const Tlv *tlv, uint32_t max_entries,
     return true;
 }
 
+static bool params_have_control(const VideoParams *params, VideoControl id)
+{
+    for (guint i = 0; i < params->params->len; i++) {
+        const VideoParam *param = video_params_get(params, i);
+
+        if (param->type == VIDEO_PARAM_CONTROL && param->control.id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_control(const VideoParams *params, const Tlv *tlv,
+                         VideoParam *param)
+{
+    const struct ControlInfo *info = control_find_cid(tlv->type);
+
+    if (!info || params_have_control(params, info->control) ||
+        tlv->length != sizeof(struct virtio_video_tlv_v4l2_int_val)) {
+        return false;
+    }
+    param->type = VIDEO_PARAM_CONTROL;
+    param->control = (VideoControlParam) {
+        .id = info->control,
+        .formats = info->formats,
+        .value = video_control_is_menu(info->control) ? tlv->value[0] :
+                                                        ldl_le_p(tlv->value),
+    };
+    return true;
+}
+
+/* Append what V4L2_CONTROLS holds. Returns: false at the first wrong one. */
+static bool read_controls(VideoParams *params, const Tlv *container,
+                          uint32_t max_params)
+{
+    TlvReader reader = { container->value, container->length };
+    Tlv tlv;
+    int ret;
+
+    while ((ret = tlv_read(&reader, &tlv, NULL))) {
+        VideoParam param;
+
+        if (ret < 0 || params->params->len >= max_params ||
+            !read_control(params, &tlv, &param)) {
+            return false;
+        }
+        video_params_add(params, param);
+    }
+    return true;
+}
+
 /* False for what is not a parameter of @set, too. */
 static bool read_param(VideoSet set, const Tlv *tlv, uint32_t max_entries,
                        VideoParam *param)
@@ -189,6 +329,24 @@ static bool read_param(VideoSet set, const Tlv *tlv, uint32_t max_entries,
     default:
         return false;
     }
+}
+
+/* Append what @tlv holds. Returns: false if, or where, that is wrong. */
+static bool read_params(VideoParams *params, const Tlv *tlv,
+                        uint32_t max_params, uint32_t max_entries)
+{
+    VideoParam param;
+
+    if (params->set == VIDEO_SET_CODED &&
+        tlv->type == VIRTIO_VIDEO_TLV_V4L2_CONTROLS) {
+        return read_controls(params, tlv, max_params);
+    }
+    if (params->params->len >= max_params ||
+        !read_param(params->set, tlv, max_entries, &param)) {
+        return false;
+    }
+    video_params_add(params, param);
+    return true;
 }
 
 VideoParams *tlv_read_params(const void *data, size_t size,
@@ -219,12 +377,10 @@ VideoParams *tlv_read_params(const void *data, size_t size,
                               VIDEO_SET_CODED : VIDEO_SET_RAW);
     inner = (TlvReader) { tlv.value, tlv.length };
     while ((ret = tlv_read(&inner, &tlv, NULL))) {
-        VideoParam param = { .type = VIDEO_PARAM_INVALID };
-        bool ok = ret > 0 && params->params->len < max_params &&
-                  read_param(params->set, &tlv, max_entries, &param);
-
-        video_params_add(params, param);
-        if (!ok) {
+        if (ret < 0 || !read_params(params, &tlv, max_params, max_entries)) {
+            video_params_add(params, (VideoParam) {
+                .type = VIDEO_PARAM_INVALID,
+            });
             break;
         }
     }
@@ -252,12 +408,20 @@ static void put_le64(GByteArray *buf, uint64_t val)
     put(buf, &val, sizeof(val));
 }
 
-static void put_range(GByteArray *buf, uint32_t min, uint32_t max)
+static void put_range(GByteArray *buf, const VideoRange *range)
 {
-    put_le32(buf, min);
-    put_le32(buf, max);
-    put_le32(buf, 1);
+    put_le32(buf, range->min);
+    put_le32(buf, range->max);
+    put_le32(buf, range->step);
     put_le32(buf, 0);
+}
+
+/* From @min to @max, which are moved to 1 since the draft wants it positive */
+static void put_min_max(GByteArray *buf, uint32_t min, uint32_t max)
+{
+    VideoRange range = { MAX(min, 1), MAX(max, 1), 1 };
+
+    put_range(buf, &range);
 }
 
 /* Returns: where the TLV starts, for tlv_end() */
@@ -290,6 +454,17 @@ static void write_raw_format(GByteArray *buf, const VideoRawFormat *raw)
     put_le32(buf, raw->stride_align);
     put_le32(buf, raw->height_align);
     put_le32(buf, raw->plane_align);
+    tlv_end(buf, tlv);
+}
+
+/* An enum value is one byte with three of padding: the same bytes */
+static void write_control(GByteArray *buf, const VideoControlParam *control)
+{
+    const struct ControlInfo *info = control_find(control->id,
+                                                  control->formats);
+    guint tlv = tlv_begin(buf, info->cid);
+
+    put_le32(buf, control->value);
     tlv_end(buf, tlv);
 }
 
@@ -328,9 +503,19 @@ static void write_param(GByteArray *buf, VideoSet set, const VideoParam *param)
         put_le32(buf, param->crop.height);
         tlv_end(buf, tlv);
         break;
+    case VIDEO_PARAM_CONTROL:
+        write_control(buf, &param->control);
+        break;
     case VIDEO_PARAM_INVALID:
         g_assert_not_reached();
     }
+}
+
+/* Also for @i beside the set, at either end */
+static bool is_control(const VideoParams *params, guint i)
+{
+    return i < params->params->len &&
+           video_params_get(params, i)->type == VIDEO_PARAM_CONTROL;
 }
 
 void tlv_write_params(GByteArray *buf, const VideoParams *params)
@@ -338,10 +523,18 @@ void tlv_write_params(GByteArray *buf, const VideoParams *params)
     guint set = tlv_begin(buf, params->set == VIDEO_SET_CODED ?
                                VIRTIO_VIDEO_TLV_CODED_SET :
                                VIRTIO_VIDEO_TLV_RAW_SET);
+    guint controls = 0;
 
     for (guint i = 0; i < params->params->len; i++) {
-        write_param(buf, params->set,
-                    video_params_get(params, i));
+        bool control = is_control(params, i);
+
+        if (control && !is_control(params, i - 1)) {
+            controls = tlv_begin(buf, VIRTIO_VIDEO_TLV_V4L2_CONTROLS);
+        }
+        write_param(buf, params->set, video_params_get(params, i));
+        if (control && !is_control(params, i + 1)) {
+            tlv_end(buf, controls);
+        }
     }
     tlv_end(buf, set);
 }
@@ -351,7 +544,31 @@ static void write_empty(GByteArray *buf, uint32_t type)
     tlv_end(buf, tlv_begin(buf, type));
 }
 
+static void write_control_caps(GByteArray *buf, const VideoCodedCaps *coded)
+{
+    guint container = tlv_begin(buf, VIRTIO_VIDEO_TLV_V4L2_CONTROLS);
+
+    for (unsigned i = 0; i < ARRAY_SIZE(control_infos); i++) {
+        const struct ControlInfo *info = &control_infos[i];
+        const VideoControlCaps *caps = &coded->controls[info->control];
+        guint tlv;
+
+        if (!caps->supported || !(info->formats & (1u << coded->format))) {
+            continue;
+        }
+        tlv = tlv_begin(buf, info->cid);
+        if (video_control_is_menu(info->control)) {
+            put_le32(buf, caps->menu);
+        } else {
+            put_min_max(buf, caps->min, caps->max);
+        }
+        tlv_end(buf, tlv);
+    }
+    tlv_end(buf, container);
+}
+
 static void write_coded_set(GByteArray *buf, const TlvCaps *caps,
+                            VideoCodecDirection direction,
                             const VideoCodedCaps *coded)
 {
     guint set = tlv_begin(buf, VIRTIO_VIDEO_TLV_CODED_SET);
@@ -362,51 +579,105 @@ static void write_coded_set(GByteArray *buf, const TlvCaps *caps,
     tlv_end(buf, tlv);
 
     tlv = tlv_begin(buf, VIRTIO_VIDEO_TLV_CODED_RESOURCES);
-    put_range(buf, 1, caps->max_resources);
-    put_range(buf, 1, caps->max_coded_size);
+    put_min_max(buf, 1, caps->max_resources);
+    put_min_max(buf, 1, caps->max_coded_size);
     tlv_end(buf, tlv);
 
     write_empty(buf, VIRTIO_VIDEO_TLV_RESOURCE_GUEST_PAGES);
+    if (direction == VIDEO_ENCODE) {
+        write_control_caps(buf, coded);
+    }
     tlv_end(buf, set);
 }
 
-/* The largest frame that some coded format can have in raw format @raw */
-static void raw_max_size(const TlvCaps *caps, unsigned raw,
-                         uint32_t *width, uint32_t *height)
+/* The coded sets of one direction. Returns: their number, 0 if it is off */
+static unsigned caps_coded(const TlvCaps *caps, VideoCodecDirection direction,
+                           const VideoCodedCaps **coded)
 {
-    *width = 1;
-    *height = 1;
-    for (unsigned i = 0; i < caps->codec->n_decoders; i++) {
-        const VideoCodedCaps *coded = &caps->codec->decoders[i];
+    if (direction == VIDEO_ENCODE) {
+        *coded = caps->codec->encoders;
+        return caps->encoder ? caps->codec->n_encoders : 0;
+    }
+    *coded = caps->codec->decoders;
+    return caps->decoder ? caps->codec->n_decoders : 0;
+}
 
-        if (coded->raw_mask & (1u << raw)) {
-            *width = MAX(*width, MIN(coded->max_width, caps->max_width));
-            *height = MAX(*height, MIN(coded->max_height, caps->max_height));
-        }
+static void write_coded_sets(GByteArray *buf, const TlvCaps *caps,
+                             VideoCodecDirection direction)
+{
+    const VideoCodedCaps *coded;
+    unsigned n = caps_coded(caps, direction, &coded);
+
+    for (unsigned i = 0; i < n; i++) {
+        write_coded_set(buf, caps, direction, &coded[i]);
     }
 }
 
-static void write_raw_set(GByteArray *buf, const TlvCaps *caps, unsigned raw)
+/* Make @all hold what is in @range, too; {} holds nothing. */
+static void range_add(VideoRange *all, const VideoRange *range)
+{
+    uint32_t a = all->step, b = range->step;
+
+    if (!a) {
+        *all = *range;
+        return;
+    }
+    while (b) {
+        uint32_t rest = a % b;
+
+        a = b;
+        b = rest;
+    }
+    /* Each begins with a multiple of its step, so of this one, too */
+    all->step = a;
+    all->min = MIN(all->min, range->min);
+    all->max = MAX(all->max, range->max);
+}
+
+/*
+ * The sizes that a frame in raw format @raw can have with some coded format.
+ * Returns: false if no coded set is linked with it.
+ */
+static bool raw_sizes(const TlvCaps *caps, unsigned raw, VideoSizes *sizes)
+{
+    *sizes = (VideoSizes) { };
+    for (VideoCodecDirection d = VIDEO_DECODE; d <= VIDEO_ENCODE; d++) {
+        const VideoCodedCaps *coded;
+        unsigned n = caps_coded(caps, d, &coded);
+
+        for (unsigned i = 0; i < n; i++) {
+            if (coded[i].raw_mask & (1u << raw)) {
+                VideoSizes s = video_coded_sizes(&coded[i], caps->max_width,
+                                                 caps->max_height);
+
+                range_add(&sizes->width, &s.width);
+                range_add(&sizes->height, &s.height);
+            }
+        }
+    }
+    return sizes->width.step;
+}
+
+static void write_raw_set(GByteArray *buf, const TlvCaps *caps, unsigned raw,
+                          const VideoSizes *sizes)
 {
     guint set = tlv_begin(buf, VIRTIO_VIDEO_TLV_RAW_SET);
-    uint32_t max_width, max_height;
     guint tlv;
 
-    raw_max_size(caps, raw, &max_width, &max_height);
     tlv = tlv_begin(buf, VIRTIO_VIDEO_TLV_RAW_FORMAT);
     put_le32(buf, VIRTIO_VIDEO_PLANES_LAYOUT_SINGLE_BUFFER |
                   VIRTIO_VIDEO_PLANES_LAYOUT_MULTI_BUFFERS);
     put_le32(buf, caps->codec->raws[raw]);
     put_le64(buf, DRM_FORMAT_MOD_LINEAR);
-    put_range(buf, 1, max_width);
-    put_range(buf, 1, max_height);
+    put_range(buf, &sizes->width);
+    put_range(buf, &sizes->height);
     put_le32(buf, VIDEO_STRIDE_ALIGN_MASK);
     put_le32(buf, VIDEO_HEIGHT_ALIGN_MASK);
     put_le32(buf, VIDEO_PLANE_ALIGN_MASK);
     tlv_end(buf, tlv);
 
     tlv = tlv_begin(buf, VIRTIO_VIDEO_TLV_RAW_RESOURCES);
-    put_range(buf, 1, caps->max_resources);
+    put_min_max(buf, 1, caps->max_resources);
     tlv_end(buf, tlv);
 
     write_empty(buf, VIRTIO_VIDEO_TLV_RESOURCE_GUEST_PAGES);
@@ -414,28 +685,71 @@ static void write_raw_set(GByteArray *buf, const TlvCaps *caps, unsigned raw)
     tlv_end(buf, set);
 }
 
-static void write_decoder_link(GByteArray *buf, const VideoCodecCaps *codec)
+/* Returns: a bit for each raw format that has a set */
+static uint32_t write_raw_sets(GByteArray *buf, const TlvCaps *caps)
+{
+    uint32_t written = 0;
+    VideoSizes sizes;
+
+    for (unsigned i = 0; i < caps->codec->n_raws; i++) {
+        if (raw_sizes(caps, i, &sizes)) {
+            write_raw_set(buf, caps, i, &sizes);
+            written |= 1u << i;
+        }
+    }
+    return written;
+}
+
+/* Raw formats by their place among the raw sets */
+static uint64_t link_word(uint32_t raw_mask, uint32_t raw_sets)
+{
+    uint64_t word = 0;
+    unsigned place = 0;
+
+    for (unsigned i = 0; i < 32; i++) {
+        if (raw_sets & (1u << i)) {
+            word |= (uint64_t)extract32(raw_mask, i, 1) << place++;
+        }
+    }
+    return word;
+}
+
+/*
+ * One word for each coded set, of which there are those of decoders and then
+ * those of encoders: there are fewer than 64 raw sets.
+ */
+static void write_link(GByteArray *buf, const TlvCaps *caps,
+                       VideoCodecDirection direction, uint32_t raw_sets)
 {
     guint tlv = tlv_begin(buf, VIRTIO_VIDEO_TLV_LINK);
 
-    put_le32(buf, VIRTIO_VIDEO_STREAM_TYPE_DECODER);
+    put_le32(buf, direction == VIDEO_ENCODE ?
+                  VIRTIO_VIDEO_STREAM_TYPE_ENCODER :
+                  VIRTIO_VIDEO_STREAM_TYPE_DECODER);
     put_le32(buf, 0);
-    /* One word for each coded set: there are fewer than 64 raw sets */
-    for (unsigned i = 0; i < codec->n_decoders; i++) {
-        put_le64(buf, codec->decoders[i].raw_mask);
+    for (VideoCodecDirection d = VIDEO_DECODE; d <= VIDEO_ENCODE; d++) {
+        const VideoCodedCaps *coded;
+        unsigned n = caps_coded(caps, d, &coded);
+
+        for (unsigned i = 0; i < n; i++) {
+            put_le64(buf, d == direction ?
+                          link_word(coded[i].raw_mask, raw_sets) : 0);
+        }
     }
     tlv_end(buf, tlv);
 }
 
 void tlv_write_caps(GByteArray *buf, const TlvCaps *caps)
 {
-    for (unsigned i = 0; i < caps->codec->n_decoders; i++) {
-        write_coded_set(buf, caps, &caps->codec->decoders[i]);
+    uint32_t raw_sets;
+
+    write_coded_sets(buf, caps, VIDEO_DECODE);
+    write_coded_sets(buf, caps, VIDEO_ENCODE);
+    raw_sets = write_raw_sets(buf, caps);
+    if (caps->decoder) {
+        write_link(buf, caps, VIDEO_DECODE, raw_sets);
     }
-    for (unsigned i = 0; i < caps->codec->n_raws; i++) {
-        write_raw_set(buf, caps, i);
-    }
-    if (caps->link_decoder) {
-        write_decoder_link(buf, caps->codec);
+    if (caps->encoder) {
+        write_link(buf, caps, VIDEO_ENCODE, raw_sets);
     }
 }

@@ -61,22 +61,36 @@ VideoParams *tlv_read_params(const void *data, size_t size,
 void tlv_write_params(GByteArray *buf, const VideoParams *params);
 
 /**
+ * tlv_has_control: can the wire carry @control of an encoder for @coded?
+ * @extended: not only the controls that the draft lists
+ */
+bool tlv_has_control(VideoCodedFormat coded, VideoControl control,
+                     bool extended);
+
+/**
  * TlvCaps: what QUERY_CAPS tells.
- * @codec: what the codec can do; every raw format goes with some coded format
+ * @codec: what the codec can do, within the limits below; supported controls
+ *         are those that tlv_has_control()
  * @max_width, @max_height: in pixels
  * @max_coded_size: of a coded resource in bytes
  * @max_resources: of a queue
- * @link_decoder: VIRTIO_VIDEO_F_DECODER was negotiated
+ * @decoder, @encoder: which directions are negotiated
  */
 typedef struct TlvCaps {
     const VideoCodecCaps *codec;
     uint32_t max_width, max_height;
     uint32_t max_coded_size;
     uint32_t max_resources;
-    bool link_decoder;
+    bool decoder, encoder;
 } TlvCaps;
 
-/** tlv_write_caps: append CODED_SETs, RAW_SETs and LINKs to @buf. */
+/**
+ * tlv_write_caps: append CODED_SETs, RAW_SETs and LINKs to @buf.
+ *
+ * A format that can be both decoded and encoded has two CODED_SETs, since only
+ * that of an encoder has controls; those of decoders come first.  Raw formats
+ * that go with none of them have no set.
+ */
 void tlv_write_caps(GByteArray *buf, const TlvCaps *caps);
 
 #endif /* HW_VIRTIO_VIDEO_TLV_H */

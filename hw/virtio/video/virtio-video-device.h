@@ -13,8 +13,15 @@
 #include "system/runstate.h"
 #include "stream.h"
 
-typedef struct VirtIOVideoStream VirtIOVideoStream;
 typedef struct VirtIOVideoEvent VirtIOVideoEvent;
+
+/** VirtIOVideoStream: a stream as this front end sees it. */
+typedef struct VirtIOVideoStream {
+    VirtIOVideo *dev;
+    uint32_t id;
+    VideoStream *stream;
+    QTAILQ_ENTRY(VirtIOVideoStream) next;
+} VirtIOVideoStream;
 
 /**
  * VirtIOVideo: a draft-v10 device.
@@ -34,7 +41,10 @@ struct VirtIOVideo {
     VideoCodec *codec;
     uint32_t max_streams;
     uint32_t max_events;
+    bool decoder;
+    bool encoder;
     bool av1;
+    bool x_controls;
 
     VideoStreamContext ctx;     /* has more properties: the limits */
     VirtQueue *command_vq;

@@ -39,7 +39,7 @@
 #define BYTES_PER_PASS (256 * KiB)
 
 /* Parameters of a set besides the attached resources */
-#define MAX_SINGLE_PARAMS 8
+#define MAX_SINGLE_PARAMS (8 + VIDEO_CONTROL__MAX)
 
 /* Commands of one stream that may wait in its input queue */
 #define MAX_STREAM_COMMANDS 256
@@ -49,14 +49,6 @@ struct VirtIOVideoEvent {
     QSIMPLEQ_ENTRY(VirtIOVideoEvent) next;
     size_t size;
     uint8_t data[];
-};
-
-/* A stream as this front end sees it. */
-struct VirtIOVideoStream {
-    VirtIOVideo *dev;
-    uint32_t id;
-    VideoStream *stream;
-    QTAILQ_ENTRY(VirtIOVideoStream) next;
 };
 
 static bool virtio_video_has_feature(VirtIOVideo *dev, unsigned feature)
@@ -75,7 +67,7 @@ static bool virtio_video_is_running(VirtIOVideo *dev)
  * Capabilities and config space
  */
 
-/* The response to QUERY_CAPS; @links: the negotiated or offered features */
+/* The response to QUERY_CAPS; @features: the negotiated or offered ones */
 static GByteArray *virtio_video_caps(VirtIOVideo *dev, uint64_t features)
 {
     struct virtio_video_device_query_caps_resp resp = {
@@ -87,7 +79,8 @@ static GByteArray *virtio_video_caps(VirtIOVideo *dev, uint64_t features)
         .max_height = dev->ctx.max_height,
         .max_coded_size = dev->ctx.max_coded_size,
         .max_resources = dev->ctx.max_resources,
-        .link_decoder = virtio_has_feature(features, VIRTIO_VIDEO_F_DECODER),
+        .decoder = virtio_has_feature(features, VIRTIO_VIDEO_F_DECODER),
+        .encoder = virtio_has_feature(features, VIRTIO_VIDEO_F_ENCODER),
     };
     GByteArray *buf = g_byte_array_new();
 
@@ -101,13 +94,6 @@ static uint32_t virtio_video_caps_length(VirtIOVideo *dev, uint64_t features)
     g_autoptr(GByteArray) caps = virtio_video_caps(dev, features);
 
     return caps->len;
-}
-
-static uint32_t virtio_video_caps_crc(VirtIOVideo *dev, uint64_t features)
-{
-    g_autoptr(GByteArray) caps = virtio_video_caps(dev, features);
-
-    return crc32(0, caps->data, caps->len);
 }
 
 static void virtio_video_get_config(VirtIODevice *vdev, uint8_t *config)
@@ -126,10 +112,27 @@ static void virtio_video_get_config(VirtIODevice *vdev, uint8_t *config)
 static uint64_t virtio_video_get_features(VirtIODevice *vdev,
                                           uint64_t features, Error **errp)
 {
-    virtio_add_feature(&features, VIRTIO_VIDEO_F_DECODER);
+    VirtIOVideo *dev = VIRTIO_VIDEO(vdev);
+
+    if (dev->ctx.caps.n_decoders) {
+        virtio_add_feature(&features, VIRTIO_VIDEO_F_DECODER);
+    }
+    if (dev->ctx.caps.n_encoders) {
+        virtio_add_feature(&features, VIRTIO_VIDEO_F_ENCODER);
+    }
     virtio_add_feature(&features, VIRTIO_VIDEO_F_RESOURCE_GUEST_PAGES);
     virtio_add_feature(&features, VIRTIO_VIDEO_F_RESOURCE_NON_CONTIG);
+    virtio_add_feature(&features, VIRTIO_VIDEO_F_V4L2_COMPATIBLE_LAST_BUFFER);
     return features;
+}
+
+/* Of all that the device can offer, whatever the guest negotiates */
+static uint32_t virtio_video_caps_crc(VirtIOVideo *dev)
+{
+    uint64_t features = virtio_video_get_features(VIRTIO_DEVICE(dev), 0, NULL);
+    g_autoptr(GByteArray) caps = virtio_video_caps(dev, features);
+
+    return crc32(0, caps->data, caps->len);
 }
 
 /* Spec: "Feature bits", what the driver MUST negotiate */
@@ -137,7 +140,8 @@ static int virtio_video_validate_features(VirtIODevice *vdev)
 {
     VirtIOVideo *dev = VIRTIO_VIDEO(vdev);
 
-    if (!virtio_video_has_feature(dev, VIRTIO_VIDEO_F_DECODER)) {
+    if (!virtio_video_has_feature(dev, VIRTIO_VIDEO_F_DECODER) &&
+        !virtio_video_has_feature(dev, VIRTIO_VIDEO_F_ENCODER)) {
         qemu_log_mask(LOG_GUEST_ERROR, "%s: neither encoder nor decoder "
                       "negotiated\n", vdev->name);
         return -EINVAL;
@@ -378,6 +382,23 @@ static uint32_t event_flags(const VideoEvent *event)
            (event->blocked ? VIRTIO_VIDEO_EVENT_FLAG_BLOCKED : 0);
 }
 
+static uint32_t event_queue_flags(const VideoEvent *event)
+{
+    static const uint32_t frame_types[] = {
+        [VIDEO_FRAME_UNKNOWN] = 0,
+        [VIDEO_FRAME_KEY] = VIRTIO_VIDEO_QUEUE_FLAG_KEY_FRAME,
+        [VIDEO_FRAME_P] = VIRTIO_VIDEO_QUEUE_FLAG_P_FRAME,
+        [VIDEO_FRAME_B] = VIRTIO_VIDEO_QUEUE_FLAG_B_FRAME,
+    };
+    static const uint32_t lasts[] = {
+        [VIDEO_LAST_NONE] = 0,
+        [VIDEO_LAST_DRAIN] = VIRTIO_VIDEO_QUEUE_FLAG_V4L2_DRAIN_LAST,
+        [VIDEO_LAST_DPC] = VIRTIO_VIDEO_QUEUE_FLAG_V4L2_DPC_LAST,
+    };
+
+    return frame_types[event->frame_type] | lasts[event->last];
+}
+
 static void virtio_video_stream_event(void *opaque, const VideoEvent *event)
 {
     VirtIOVideoStream *vs = opaque;
@@ -386,6 +407,7 @@ static void virtio_video_stream_event(void *opaque, const VideoEvent *event)
         .hdr.stream_id = cpu_to_le32(vs->id),
         .hdr.async_response_cookie = cpu_to_le32(event->cookie),
         .hdr.event_flags = cpu_to_le32(event_flags(event)),
+        .flags = cpu_to_le32(event_queue_flags(event)),
         .timestamp = cpu_to_le64(event->timestamp),
     };
 
@@ -456,12 +478,52 @@ request_error(const Request *req, const char *fmt, ...)
                   msg);
 }
 
+/* Returns: false if streams of that type have not been negotiated. */
+static bool virtio_video_direction(VirtIOVideo *dev, uint32_t stream_type,
+                                   VideoCodecDirection *direction)
+{
+    switch (stream_type) {
+    case VIRTIO_VIDEO_STREAM_TYPE_DECODER:
+        *direction = VIDEO_DECODE;
+        return virtio_video_has_feature(dev, VIRTIO_VIDEO_F_DECODER);
+    case VIRTIO_VIDEO_STREAM_TYPE_ENCODER:
+        *direction = VIDEO_ENCODE;
+        return virtio_video_has_feature(dev, VIRTIO_VIDEO_F_ENCODER);
+    default:
+        return false;
+    }
+}
+
+static VirtIOVideoStream *virtio_video_stream_new(VirtIOVideo *dev,
+                                                  uint32_t id,
+                                                  VideoCodecDirection direction)
+{
+    VirtIOVideoStream *vs = g_new0(VirtIOVideoStream, 1);
+    g_autofree char *name = g_strdup_printf("%s: stream %u",
+                                            VIRTIO_DEVICE(dev)->name, id);
+
+    /* What was settled with the features: a vIOMMU may be in between */
+    dev->ctx.as = VIRTIO_DEVICE(dev)->dma_as;
+    dev->ctx.contiguous =
+        !virtio_video_has_feature(dev, VIRTIO_VIDEO_F_RESOURCE_NON_CONTIG);
+    dev->ctx.last_buffers =
+        virtio_video_has_feature(dev,
+                                 VIRTIO_VIDEO_F_V4L2_COMPATIBLE_LAST_BUFFER);
+
+    vs->dev = dev;
+    vs->id = id;
+    vs->stream = video_stream_new(&dev->ctx, direction, name, &stream_ops, vs);
+    dev->streams[id] = vs;
+    QTAILQ_INSERT_TAIL(&dev->live, vs, next);
+    dev->n_live++;
+    return vs;
+}
+
 static bool virtio_video_open(Request *req)
 {
     const struct virtio_video_stream_open *cmd = (const void *)req->data;
     VirtIOVideo *dev = req->dev;
-    g_autofree char *name = NULL;
-    VirtIOVideoStream *vs;
+    VideoCodecDirection direction;
     Error *err = NULL;
     struct virtio_video_event_header header = {
         .event_type = cpu_to_le32(req->type),
@@ -473,7 +535,8 @@ static bool virtio_video_open(Request *req)
         request_error(req, "no such id, or not free");
         return false;
     }
-    if (le32_to_cpu(cmd->stream_type) != VIRTIO_VIDEO_STREAM_TYPE_DECODER) {
+    if (!virtio_video_direction(dev, le32_to_cpu(cmd->stream_type),
+                                &direction)) {
         request_error(req, "stream type %u", le32_to_cpu(cmd->stream_type));
         return false;
     }
@@ -488,18 +551,7 @@ static bool virtio_video_open(Request *req)
         return false;
     }
 
-    /* What was settled with the features: a vIOMMU may be in between */
-    dev->ctx.as = VIRTIO_DEVICE(dev)->dma_as;
-    dev->ctx.contiguous =
-        !virtio_video_has_feature(dev, VIRTIO_VIDEO_F_RESOURCE_NON_CONTIG);
-    vs = g_new0(VirtIOVideoStream, 1);
-    vs->dev = dev;
-    vs->id = req->stream_id;
-    name = g_strdup_printf("%s: stream %u", VIRTIO_DEVICE(dev)->name, vs->id);
-    vs->stream = video_stream_new(&dev->ctx, name, &stream_ops, vs);
-    dev->streams[vs->id] = vs;
-    QTAILQ_INSERT_TAIL(&dev->live, vs, next);
-    dev->n_live++;
+    virtio_video_stream_new(dev, req->stream_id, direction);
     virtio_video_event(dev, &header, sizeof(header), NULL);
     return true;
 }
@@ -590,16 +642,19 @@ static bool virtio_video_queue_reset(Request *req)
 static bool virtio_video_resource_queue(Request *req)
 {
     const struct virtio_video_resource_queue *cmd = (const void *)req->data;
+    uint32_t offsets[VIDEO_MAX_PLANES], sizes[VIDEO_MAX_PLANES];
     uint32_t id = le32_to_cpu(cmd->resource_id);
 
     if (req->queue_type == VIRTIO_VIDEO_QUEUE_TYPE_OUTPUT) {
         video_stream_queue_output(req->vs->stream, id, req->cookie);
-    } else {
-        video_stream_queue_input(req->vs->stream, id,
-                                 le32_to_cpu(cmd->offsets[0]),
-                                 le32_to_cpu(cmd->data_sizes[0]),
-                                 le64_to_cpu(cmd->timestamp), req->cookie);
+        return true;
     }
+    for (unsigned i = 0; i < VIDEO_MAX_PLANES; i++) {
+        offsets[i] = le32_to_cpu(cmd->offsets[i]);
+        sizes[i] = le32_to_cpu(cmd->data_sizes[i]);
+    }
+    video_stream_queue_input(req->vs->stream, id, offsets, sizes,
+                             le64_to_cpu(cmd->timestamp), req->cookie);
     return true;
 }
 
@@ -920,9 +975,53 @@ static bool virtio_video_default_codec(VirtIOVideo *dev, Error **errp)
         return false;
     }
     object_property_set_link(OBJECT(dev), "codec", obj, &error_abort);
-    info_report("%s: decoding in software (" TYPE_VIDEO_CODEC_LIBAV ")",
-                VIRTIO_DEVICE(dev)->name);
     return true;
+}
+
+/* For those who did not choose the codec: what they have got */
+static void virtio_video_report_codec(VirtIOVideo *dev)
+{
+    const VideoCodecCaps *caps = &dev->ctx.caps;
+
+    info_report("%s: %s in software (" TYPE_VIDEO_CODEC_LIBAV ")",
+                VIRTIO_DEVICE(dev)->name,
+                !caps->n_encoders ? "decoding" :
+                !caps->n_decoders ? "encoding" : "decoding and encoding");
+}
+
+/* Does the device offer @coded of its codec? */
+static bool virtio_video_offers(VirtIOVideo *dev, const VideoCodedCaps *coded)
+{
+    VideoSizes sizes = video_coded_sizes(coded, dev->ctx.max_width,
+                                         dev->ctx.max_height);
+
+    return (coded->format != VIDEO_CODED_AV1 || dev->av1) &&
+           sizes.width.min <= sizes.width.max &&
+           sizes.height.min <= sizes.height.max;
+}
+
+static unsigned virtio_video_choose_coded(VirtIOVideo *dev,
+                                          const VideoCodedCaps *from,
+                                          unsigned n, VideoCodedCaps *to)
+{
+    unsigned n_to = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (virtio_video_offers(dev, &from[i])) {
+            to[n_to++] = from[i];
+        }
+    }
+    return n_to;
+}
+
+static void virtio_video_choose_controls(VirtIOVideo *dev,
+                                         VideoCodedCaps *coded)
+{
+    for (VideoControl i = 0; i < VIDEO_CONTROL__MAX; i++) {
+        if (!tlv_has_control(coded->format, i, dev->x_controls)) {
+            coded->controls[i].supported = false;
+        }
+    }
 }
 
 /* What of the codec's abilities this device offers. */
@@ -930,25 +1029,22 @@ static bool virtio_video_choose_caps(VirtIOVideo *dev, Error **errp)
 {
     const VideoCodecCaps *from = video_codec_get_caps(dev->codec);
     VideoCodecCaps *to = &dev->ctx.caps;
-    uint32_t raw_used = 0;
 
-    *to = (VideoCodecCaps) { };
-    for (unsigned i = 0; i < from->n_decoders; i++) {
-        const VideoCodedCaps *coded = &from->decoders[i];
-
-        if (coded->format != VIDEO_CODED_AV1 || dev->av1) {
-            to->decoders[to->n_decoders++] = *coded;
-            raw_used |= coded->raw_mask;
-        }
+    *to = *from;
+    to->n_decoders = dev->decoder ?
+        virtio_video_choose_coded(dev, from->decoders, from->n_decoders,
+                                  to->decoders) : 0;
+    to->n_encoders = dev->encoder ?
+        virtio_video_choose_coded(dev, from->encoders, from->n_encoders,
+                                  to->encoders) : 0;
+    for (unsigned i = 0; i < to->n_encoders; i++) {
+        virtio_video_choose_controls(dev, &to->encoders[i]);
     }
-    for (unsigned i = 0; i < from->n_raws; i++) {
-        to->raws[i] = from->raws[i];
-    }
-    to->n_raws = from->n_raws;
 
-    if (!to->n_decoders || raw_used != MAKE_64BIT_MASK(0, to->n_raws)) {
-        error_setg(errp, "codec '%s' has nothing to offer",
-                   object_get_typename(OBJECT(dev->codec)));
+    if (!to->n_decoders && !to->n_encoders) {
+        error_setg(errp, "codec '%s' has nothing to offer with 'decoder=%s' "
+                   "and 'encoder=%s'", object_get_typename(OBJECT(dev->codec)),
+                   dev->decoder ? "on" : "off", dev->encoder ? "on" : "off");
         return false;
     }
     return true;
@@ -958,22 +1054,26 @@ static void virtio_video_realize(DeviceState *qdev, Error **errp)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(qdev);
     VirtIOVideo *dev = VIRTIO_VIDEO(qdev);
+    bool chosen = dev->codec;
 
     if (!virtio_video_check_properties(dev, errp)) {
         return;
     }
     virtio_init(vdev, VIRTIO_VIDEO_DEVICE_ID,
                 sizeof(struct virtio_video_config));
-    if ((!dev->codec && !virtio_video_default_codec(dev, errp)) ||
+    if ((!chosen && !virtio_video_default_codec(dev, errp)) ||
         !virtio_video_choose_caps(dev, errp)) {
         virtio_cleanup(vdev);
         return;
+    }
+    if (!chosen) {
+        virtio_video_report_codec(dev);
     }
 
     video_codec_use(dev->codec);
     dev->ctx.codec = dev->codec;
     dev->ctx.max_commands = MAX_STREAM_COMMANDS;
-    dev->mig_caps_crc = virtio_video_caps_crc(dev, vdev->host_features);
+    dev->mig_caps_crc = virtio_video_caps_crc(dev);
     dev->streams = g_new0(VirtIOVideoStream *, dev->max_streams);
     QTAILQ_INIT(&dev->live);
     QSIMPLEQ_INIT(&dev->events);
@@ -1048,7 +1148,10 @@ static const Property virtio_video_properties[] = {
     DEFINE_PROP_UINT32("max-resources", VirtIOVideo, ctx.max_resources, 32),
     DEFINE_PROP_UINT32("max-entries", VirtIOVideo, ctx.max_entries, 32768),
     DEFINE_PROP_SIZE("max-mem", VirtIOVideo, ctx.max_mem, 1 * GiB),
+    DEFINE_PROP_BOOL("decoder", VirtIOVideo, decoder, true),
+    DEFINE_PROP_BOOL("encoder", VirtIOVideo, encoder, true),
     DEFINE_PROP_BOOL("x-av1", VirtIOVideo, av1, false),
+    DEFINE_PROP_BOOL("x-controls", VirtIOVideo, x_controls, false),
 };
 
 static void virtio_video_class_init(ObjectClass *oc, void *data)
@@ -1091,8 +1194,14 @@ static void virtio_video_class_init(ObjectClass *oc, void *data)
     object_class_property_set_description(oc, "max-mem",
         "host memory in bytes that the guest's requests can take in all, "
         "without the codec's own frames");
+    object_class_property_set_description(oc, "decoder",
+        "offer what the codec can decode");
+    object_class_property_set_description(oc, "encoder",
+        "offer what the codec can encode");
     object_class_property_set_description(oc, "x-av1",
         "offer AV1 as coded format 8, ahead of the specification");
+    object_class_property_set_description(oc, "x-controls",
+        "offer controls of encoders that the specification does not list");
 }
 
 static const TypeInfo virtio_video_info = {

@@ -303,6 +303,21 @@ struct virtio_video_tlv_crop_val {
 #define VIRTIO_VIDEO_V4L2_CID_HEVC_PROFILE          0x00990b67
 #define VIRTIO_VIDEO_V4L2_CID_HEVC_LEVEL            0x00990b68
 
+/* Beyond the draft's list: only for devices that have been told to */
+#define VIRTIO_VIDEO_V4L2_CID_B_FRAMES              0x009909ca
+#define VIRTIO_VIDEO_V4L2_CID_GOP_SIZE              0x009909cb
+#define VIRTIO_VIDEO_V4L2_CID_BITRATE_MODE          0x009909ce
+#define VIRTIO_VIDEO_V4L2_CID_FORCE_KEY_FRAME       0x009909e5
+#define VIRTIO_VIDEO_V4L2_CID_H264_MIN_QP           0x00990a61
+#define VIRTIO_VIDEO_V4L2_CID_H264_MAX_QP           0x00990a62
+#define VIRTIO_VIDEO_V4L2_CID_MPEG4_MIN_QP          0x00990a93
+#define VIRTIO_VIDEO_V4L2_CID_MPEG4_MAX_QP          0x00990a94
+#define VIRTIO_VIDEO_V4L2_CID_VPX_MIN_QP            0x00990afb
+#define VIRTIO_VIDEO_V4L2_CID_VPX_MAX_QP            0x00990afc
+#define VIRTIO_VIDEO_V4L2_CID_HEVC_MIN_QP           0x00990b58
+#define VIRTIO_VIDEO_V4L2_CID_HEVC_MAX_QP           0x00990b59
+#define VIRTIO_VIDEO_V4L2_CID_PREPEND_SPSPPS_TO_IDR 0x00990b84
+
 struct virtio_video_tlv_v4l2_int_caps {
     struct virtio_video_range range;
 };

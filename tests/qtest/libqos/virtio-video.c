@@ -755,6 +755,37 @@ uint32_t qvv_queue_input(QVVDriver *d, uint32_t stream, uint32_t resource,
     return qvv_cmd(d, &cmd, sizeof(cmd));
 }
 
+uint32_t qvv_queue_planes(QVVDriver *d, uint32_t stream, uint32_t resource,
+                          uint64_t timestamp, unsigned n,
+                          const uint32_t *offsets, const uint32_t *sizes)
+{
+    struct virtio_video_resource_queue cmd = {
+        .hdr = qvv_header(VIRTIO_VIDEO_CMD_STREAM_RESOURCE_QUEUE, stream,
+                          VIRTIO_VIDEO_QUEUE_TYPE_INPUT),
+        .resource_id = cpu_to_le32(resource),
+        .timestamp = cpu_to_le64(timestamp),
+    };
+
+    for (unsigned i = 0; i < n; i++) {
+        cmd.offsets[i] = cpu_to_le32(offsets[i]);
+        cmd.data_sizes[i] = cpu_to_le32(sizes[i]);
+    }
+    return qvv_cmd(d, &cmd, sizeof(cmd));
+}
+
+uint32_t qvv_queue_frame(QVVDriver *d, uint32_t stream, uint32_t resource,
+                         uint64_t timestamp, const QVVLayout *layout)
+{
+    uint32_t offsets[QVV_MAX_FRAME_PLANES], sizes[QVV_MAX_FRAME_PLANES];
+
+    for (unsigned i = 0; i < layout->n_planes; i++) {
+        offsets[i] = layout->offset[i];
+        sizes[i] = layout->stride[i] * layout->rows[i];
+    }
+    return qvv_queue_planes(d, stream, resource, timestamp, layout->n_planes,
+                            offsets, sizes);
+}
+
 uint32_t qvv_queue_output(QVVDriver *d, uint32_t stream, uint32_t resource)
 {
     struct virtio_video_resource_queue cmd = {
@@ -1156,6 +1187,16 @@ QVVEvent *qvv_next(QVVDriver *d, int64_t timeout_us)
     return qvv_wait_match(d, NULL, 0, timeout_us);
 }
 
+static bool qvv_match_stream(const QVVEvent *ev, uint32_t stream)
+{
+    return ev->stream == stream;
+}
+
+QVVEvent *qvv_next_of(QVVDriver *d, uint32_t stream, int64_t timeout_us)
+{
+    return qvv_wait_match(d, qvv_match_stream, stream, timeout_us);
+}
+
 QVVEvent *qvv_wait_cookie(QVVDriver *d, uint32_t cookie, int64_t timeout_us)
 {
     return qvv_wait_match(d, qvv_match_cookie, cookie, timeout_us);
@@ -1261,8 +1302,10 @@ char *qvv_event_str(const QVVEvent *ev)
 static const struct {
     uint32_t id;
     uint32_t format;            /* the only one that may have it; 0: any */
+    uint32_t format2;           /* another one that may have it */
+    bool range;                 /* an integer: its caps are no mask */
 } qvv_control_formats[] = {
-    { VIRTIO_VIDEO_V4L2_CID_BITRATE, 0 },
+    { VIRTIO_VIDEO_V4L2_CID_BITRATE, .range = true },
     { VIRTIO_VIDEO_V4L2_CID_MPEG2_LEVEL, VIRTIO_VIDEO_CODED_FORMAT_MPEG2 },
     { VIRTIO_VIDEO_V4L2_CID_MPEG2_PROFILE, VIRTIO_VIDEO_CODED_FORMAT_MPEG2 },
     { VIRTIO_VIDEO_V4L2_CID_H264_LEVEL, VIRTIO_VIDEO_CODED_FORMAT_H264 },
@@ -1274,6 +1317,30 @@ static const struct {
     { VIRTIO_VIDEO_V4L2_CID_VP9_LEVEL, VIRTIO_VIDEO_CODED_FORMAT_VP9 },
     { VIRTIO_VIDEO_V4L2_CID_HEVC_PROFILE, VIRTIO_VIDEO_CODED_FORMAT_HEVC },
     { VIRTIO_VIDEO_V4L2_CID_HEVC_LEVEL, VIRTIO_VIDEO_CODED_FORMAT_HEVC },
+    /* Not in the draft */
+    { VIRTIO_VIDEO_V4L2_CID_BITRATE_MODE },
+    { VIRTIO_VIDEO_V4L2_CID_GOP_SIZE, .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_B_FRAMES, .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_FORCE_KEY_FRAME, .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_H264_MIN_QP, VIRTIO_VIDEO_CODED_FORMAT_H264,
+      .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_H264_MAX_QP, VIRTIO_VIDEO_CODED_FORMAT_H264,
+      .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_HEVC_MIN_QP, VIRTIO_VIDEO_CODED_FORMAT_HEVC,
+      .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_HEVC_MAX_QP, VIRTIO_VIDEO_CODED_FORMAT_HEVC,
+      .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_MPEG4_MIN_QP, VIRTIO_VIDEO_CODED_FORMAT_MPEG4,
+      .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_MPEG4_MAX_QP, VIRTIO_VIDEO_CODED_FORMAT_MPEG4,
+      .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_VPX_MIN_QP, VIRTIO_VIDEO_CODED_FORMAT_VP8,
+      VIRTIO_VIDEO_CODED_FORMAT_VP9, .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_VPX_MAX_QP, VIRTIO_VIDEO_CODED_FORMAT_VP8,
+      VIRTIO_VIDEO_CODED_FORMAT_VP9, .range = true },
+    { VIRTIO_VIDEO_V4L2_CID_PREPEND_SPSPPS_TO_IDR,
+      VIRTIO_VIDEO_CODED_FORMAT_H264, VIRTIO_VIDEO_CODED_FORMAT_HEVC,
+      .range = true },
 };
 
 /* What is being parsed and the first thing that was wrong */
@@ -1313,6 +1380,20 @@ static bool qvv_parse_range(QVVCapsParser *p, const uint8_t *value,
     return true;
 }
 
+/* The place of a control that @format may have; -1: there is none */
+static int qvv_find_control(uint32_t id, uint32_t format)
+{
+    for (int i = 0; i < ARRAY_SIZE(qvv_control_formats); i++) {
+        if (qvv_control_formats[i].id == id &&
+            (!qvv_control_formats[i].format ||
+             qvv_control_formats[i].format == format ||
+             qvv_control_formats[i].format2 == format)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 static bool qvv_parse_control_caps(QVVCapsParser *p,
                                    const QVVTlvIter *container,
                                    QVVCodedCaps *coded)
@@ -1321,23 +1402,17 @@ static bool qvv_parse_control_caps(QVVCapsParser *p,
 
     while (qvv_tlv_next(&it)) {
         QVVControlCaps *control = &coded->controls[coded->n_controls];
-        bool known = false;
+        int i = qvv_find_control(it.type, coded->format);
 
-        for (int i = 0; i < ARRAY_SIZE(qvv_control_formats); i++) {
-            uint32_t format = qvv_control_formats[i].format;
-
-            known |= qvv_control_formats[i].id == it.type &&
-                     (!format || format == coded->format);
-        }
-        if (!known || coded->n_controls == QVV_MAX_CONTROLS) {
+        if (i < 0 || coded->n_controls == QVV_MAX_CONTROLS) {
             return qvv_caps_bad(p, "coded format %u has control 0x%x",
                                 coded->format, it.type);
         }
         control->id = it.type;
-        if (it.type == VIRTIO_VIDEO_V4L2_CID_BITRATE) {
+        if (qvv_control_formats[i].range) {
             if (it.value_len != sizeof(struct virtio_video_range) ||
-                !qvv_parse_range(p, it.value, "bitrate", &control->range)) {
-                return qvv_caps_bad(p, "bitrate is no range");
+                !qvv_parse_range(p, it.value, "control", &control->range)) {
+                return qvv_caps_bad(p, "control 0x%x is no range", it.type);
             }
         } else if (it.value_len == 4) {
             control->mask = ldl_le_p(it.value);
@@ -1647,6 +1722,18 @@ const QVVCodedCaps *qvv_caps_coded(const QVVCaps *caps, uint32_t format)
     return NULL;
 }
 
+const QVVCodedCaps *qvv_caps_coder(const QVVCaps *caps, uint32_t stream_type,
+                                   uint32_t format)
+{
+    for (unsigned i = 0; caps->has_link[stream_type] && i < caps->n_coded;
+         i++) {
+        if (caps->coded[i].format == format && caps->links[stream_type][i]) {
+            return &caps->coded[i];
+        }
+    }
+    return NULL;
+}
+
 const QVVRawCaps *qvv_caps_raw(const QVVCaps *caps, uint32_t fourcc)
 {
     for (unsigned i = 0; i < caps->n_raw; i++) {
@@ -1660,10 +1747,10 @@ const QVVRawCaps *qvv_caps_raw(const QVVCaps *caps, uint32_t fourcc)
 bool qvv_caps_linked(const QVVCaps *caps, uint32_t stream_type,
                      uint32_t format, uint32_t fourcc)
 {
-    const QVVCodedCaps *coded = qvv_caps_coded(caps, format);
+    const QVVCodedCaps *coded = qvv_caps_coder(caps, stream_type, format);
     const QVVRawCaps *raw = qvv_caps_raw(caps, fourcc);
 
-    return coded && raw && caps->has_link[stream_type] &&
+    return coded && raw &&
            (caps->links[stream_type][coded - caps->coded] &
             (1ull << (raw - caps->raw)));
 }

@@ -260,7 +260,7 @@ typedef struct QVVRange {
     uint32_t step;
 } QVVRange;
 
-/* Each is (id, caps): for BITRATE @range, for all others @mask */
+/* Each is (id, caps): for an integer @range, for an enum @mask */
 typedef struct QVVControlCaps {
     uint32_t id;
     QVVRange range;
@@ -314,6 +314,9 @@ QVVCaps *qvv_caps_parse(const uint8_t *data, size_t len, char **why);
 void qvv_caps_free(QVVCaps *caps);
 /* NULL if there is none */
 const QVVCodedCaps *qvv_caps_coded(const QVVCaps *caps, uint32_t format);
+/* That of the two which a decoder, or an encoder, has: what its LINK says */
+const QVVCodedCaps *qvv_caps_coder(const QVVCaps *caps, uint32_t stream_type,
+                                   uint32_t format);
 const QVVRawCaps *qvv_caps_raw(const QVVCaps *caps, uint32_t fourcc);
 bool qvv_caps_linked(const QVVCaps *caps, uint32_t stream_type,
                      uint32_t format, uint32_t fourcc);
@@ -509,7 +512,14 @@ uint32_t qvv_queue_reset(QVVDriver *d, uint32_t stream, uint32_t queue);
 /* Decoder input: @len bytes at @offset of the resource's buffer */
 uint32_t qvv_queue_input(QVVDriver *d, uint32_t stream, uint32_t resource,
                          uint64_t timestamp, uint32_t offset, uint32_t len);
-/* Decoder output */
+/* Encoder input: @n planes, @sizes[i] bytes at @offsets[i] of their buffers */
+uint32_t qvv_queue_planes(QVVDriver *d, uint32_t stream, uint32_t resource,
+                          uint64_t timestamp, unsigned n,
+                          const uint32_t *offsets, const uint32_t *sizes);
+/* The same, laid out as the device lays out a decoder's frames */
+uint32_t qvv_queue_frame(QVVDriver *d, uint32_t stream, uint32_t resource,
+                         uint64_t timestamp, const QVVLayout *layout);
+/* Output of a decoder or encoder */
 uint32_t qvv_queue_output(QVVDriver *d, uint32_t stream, uint32_t resource);
 /* A command as it is, header and all; its cookie is replaced */
 uint32_t qvv_cmd(QVVDriver *d, const void *cmd, size_t len);
@@ -552,6 +562,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(QVVEvent, qvv_event_free)
  * Returns: the caller's, or NULL if there was none in that time
  */
 QVVEvent *qvv_next(QVVDriver *d, int64_t timeout_us);
+
+/* The same of one stream; the others' stay for later */
+QVVEvent *qvv_next_of(QVVDriver *d, uint32_t stream, int64_t timeout_us);
 
 /**
  * qvv_wait_cookie - the answer to one command
