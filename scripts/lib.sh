@@ -48,7 +48,7 @@ die() {
     exit 1
 }
 
-overlay_dirs=(include hw backends tests/qtest tests/unit docs/system)
+overlay_dirs=(include hw backends qapi tests/qtest tests/unit docs/system)
 
 # The files under DIR... which belong to the repository: what git tracks or would
 # add.  An unpacked archive of it has no git, so all files count there.

@@ -69,6 +69,7 @@ struct VideoStream {
     QTAILQ_HEAD(, VideoResource) outputs;   /* queued, oldest first */
     bool blocked;               /* the output queue */
     bool owes_last;             /* @blocked: the next output comes back empty */
+    VideoQueueCounters counters[VIDEO_QUEUE__MAX];
 };
 
 /*
@@ -81,6 +82,10 @@ video_stream_guest_error(const VideoStream *stream, const char *fmt, ...);
 /* Host memory that the guest makes us hold: false if that is too much */
 bool video_stream_charge(VideoStream *stream, size_t bytes);
 void video_stream_uncharge(VideoStream *stream, size_t bytes);
+
+/* A buffer of @queue is done: @bytes of data, if it is not bad. */
+void video_stream_count(VideoStream *stream, VideoQueue queue, bool error,
+                        uint64_t bytes);
 
 void video_stream_event(VideoStream *stream, const VideoEvent *event);
 void video_stream_answer(VideoStream *stream, VideoCommandType type,

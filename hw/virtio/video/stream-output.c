@@ -263,6 +263,7 @@ void video_stream_output_done(void *opaque, VideoCodecOutput *out)
         .error = out->corrupt,
         .timestamp = out->timestamp,
     };
+    uint64_t bytes = 0;
 
     if (out->corrupt) {
         video_stream_guest_error(stream, "what was made of timestamp %" PRIu64
@@ -280,6 +281,10 @@ void video_stream_output_done(void *opaque, VideoCodecOutput *out)
     } else {
         event_set_frame(&event, &stream->raw);
     }
+    for (unsigned i = 0; i < event.n_planes; i++) {
+        bytes += event.sizes[i];
+    }
+    video_stream_count(stream, VIDEO_QUEUE_OUTPUT, out->corrupt, bytes);
     stream_set_dirty(res);
     stream_remove_output(stream, res);
     video_stream_event(stream, &event);

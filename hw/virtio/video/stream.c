@@ -62,6 +62,19 @@ void video_stream_uncharge(VideoStream *stream, size_t bytes)
  * Answers
  */
 
+void video_stream_count(VideoStream *stream, VideoQueue queue, bool error,
+                        uint64_t bytes)
+{
+    VideoQueueCounters *c = &stream->counters[queue];
+
+    if (error) {
+        c->errors++;
+    } else {
+        c->buffers++;
+        c->bytes += bytes;
+    }
+}
+
 void video_stream_event(VideoStream *stream, const VideoEvent *event)
 {
     if (stream->state == STREAM_ABORTED) {
@@ -605,6 +618,19 @@ static void stream_pump(VideoStream *stream)
  * What the session says
  */
 
+/* Bytes of data that an input had */
+static uint64_t input_bytes(const VideoCodecInput *in, const VideoCommand *cmd)
+{
+    uint64_t bytes = in->size;
+
+    if (in->type == VIDEO_INPUT_RAW) {
+        for (unsigned i = 0; i < in->n_planes; i++) {
+            bytes += cmd->sizes[i];
+        }
+    }
+    return bytes;
+}
+
 static void stream_input_done(void *opaque, VideoCodecInput *in)
 {
     VideoStream *stream = opaque;
@@ -613,6 +639,8 @@ static void stream_input_done(void *opaque, VideoCodecInput *in)
         video_stream_guest_error(stream, "the input of timestamp %" PRIu64
                                  " is bad", in->timestamp);
     }
+    video_stream_count(stream, VIDEO_QUEUE_INPUT, in->error,
+                       input_bytes(in, in->opaque));
     stream->controls.value[VIDEO_CONTROL_FORCE_KEY_FRAME] = 0;
     command_finish_input(stream, in->opaque, in->error);
     stream_pump(stream);
@@ -811,6 +839,33 @@ void video_stream_abort(VideoStream *stream)
         stream_end(stream, STREAM_ABORTED);
     } else {
         stream->state = STREAM_ABORTED;
+    }
+}
+
+void video_stream_get_info(const VideoStream *stream, VideoStreamInfo *info)
+{
+    const VideoCommand *cmd;
+    const VideoResource *res;
+
+    *info = (VideoStreamInfo) {
+        .direction = stream->direction,
+        .closing = stream->state != STREAM_OPEN,
+        .blocked = stream->blocked,
+        .coded = stream->coded,
+        .raw = stream->raw,
+        .crop = stream->crop,
+    };
+    QTAILQ_FOREACH(cmd, &stream->commands, next) {
+        info->draining |= command_is_barrier(cmd);
+        info->queued[VIDEO_QUEUE_INPUT] +=
+            cmd->type == VIDEO_COMMAND_RESOURCE_QUEUE;
+    }
+    QTAILQ_FOREACH(res, &stream->outputs, next) {
+        info->queued[VIDEO_QUEUE_OUTPUT]++;
+    }
+    memcpy(info->counters, stream->counters, sizeof(info->counters));
+    if (stream->session) {
+        video_codec_session_get_stats(stream->session, &info->codec);
     }
 }
 

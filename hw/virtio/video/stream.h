@@ -112,6 +112,40 @@ typedef struct VideoStreamOps {
 typedef struct VideoStream VideoStream;
 
 /**
+ * VideoQueueCounters: what a queue of a stream has done.
+ * @buffers: taken by the codec, or filled by it
+ * @bytes: of data in them
+ * @errors: buffers that the codec could not make sense of, or not fill well
+ */
+typedef struct VideoQueueCounters {
+    uint64_t buffers;
+    uint64_t bytes;
+    uint64_t errors;
+} VideoQueueCounters;
+
+/**
+ * VideoStreamInfo: what a stream is doing, for those who run the VM.
+ * @closing: not open any more, but the codec has not let go
+ * @draining: the codec works on a drain
+ * @blocked: the output queue waits for an UNBLOCK
+ * @queued: buffers in each queue
+ * @codec: of the codec's session; @codec.engine is empty if there is none
+ */
+typedef struct VideoStreamInfo {
+    VideoCodecDirection direction;
+    bool closing, draining, blocked;
+    VideoCodedFormat coded;
+    VideoRawFormat raw;
+    VideoRect crop;
+    unsigned queued[VIDEO_QUEUE__MAX];
+    VideoQueueCounters counters[VIDEO_QUEUE__MAX];
+    VideoCodecStats codec;
+} VideoStreamInfo;
+
+/** video_stream_get_info: as of now. */
+void video_stream_get_info(const VideoStream *stream, VideoStreamInfo *info);
+
+/**
  * video_stream_new: open a stream.
  * @ctx: outlives the stream
  * @direction: decoder or encoder, one that @ctx->caps has formats for

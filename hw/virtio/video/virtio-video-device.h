@@ -29,6 +29,7 @@ typedef struct VirtIOVideoStream {
  * @streams: open and closing streams by their id, NULL if the id is free
  * @live: all streams that are not freed: those in @streams, and those whose
  *        worker had not ended at the last reset; @n_live of them
+ * @n_opened, @n_failed: streams opened, and ended by an error, so far
  * @events: wait for the driver's event buffers; @n_events of them
  * @command_bh: takes commands that a handler left in the queue
  * @event_bh: puts @events into event buffers, with one notification for all
@@ -52,6 +53,8 @@ struct VirtIOVideo {
     VirtIOVideoStream **streams;
     QTAILQ_HEAD(, VirtIOVideoStream) live;
     uint32_t n_live;
+    uint64_t n_opened;
+    uint64_t n_failed;
     QSIMPLEQ_HEAD(, VirtIOVideoEvent) events;
     uint32_t n_events;
     QEMUBH *command_bh;

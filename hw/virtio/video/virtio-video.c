@@ -411,6 +411,9 @@ static void virtio_video_stream_event(void *opaque, const VideoEvent *event)
         .timestamp = cpu_to_le64(event->timestamp),
     };
 
+    if (event->type == VIDEO_COMMAND_CLOSE && event->standalone) {
+        vs->dev->n_failed++;
+    }
     if (event->type != VIDEO_COMMAND_RESOURCE_QUEUE) {
         virtio_video_event(vs->dev, &resp.hdr, sizeof(resp.hdr),
                            event->params);
@@ -516,6 +519,7 @@ static VirtIOVideoStream *virtio_video_stream_new(VirtIOVideo *dev,
     dev->streams[id] = vs;
     QTAILQ_INSERT_TAIL(&dev->live, vs, next);
     dev->n_live++;
+    dev->n_opened++;
     return vs;
 }
 
