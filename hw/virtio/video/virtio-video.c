@@ -38,6 +38,9 @@
 #define COMMANDS_PER_PASS 64
 #define BYTES_PER_PASS (256 * KiB)
 
+/* A request that attaches all of a queue: 97,000 pages for 32 frames of 4K */
+#define MAX_REQUEST_SIZE (2 * MiB)
+
 /* Parameters of a set besides the attached resources */
 #define MAX_SINGLE_PARAMS (8 + VIDEO_CONTROL__MAX)
 
@@ -706,15 +709,18 @@ static const struct CommandInfo *command_find(uint32_t type)
     return NULL;
 }
 
-/* The longest request that can make sense: all resources attached at once */
+/*
+ * The longest request that is worked on: with all resources attached at once,
+ * but no longer than what the main loop can do in a blink.
+ */
 static size_t virtio_video_max_request(VirtIOVideo *dev)
 {
     const size_t header = sizeof(struct virtio_video_tlv) +
                           sizeof(struct virtio_video_tlv_resource_guest_pages);
     const size_t entry = sizeof(struct virtio_video_resource_sg_entry);
 
-    return 4 * KiB + dev->ctx.max_resources *
-           (header + dev->ctx.max_entries * entry);
+    return MIN(4 * KiB + dev->ctx.max_resources *
+               (header + dev->ctx.max_entries * entry), MAX_REQUEST_SIZE);
 }
 
 /* A stream command of known type and sufficient size. */
