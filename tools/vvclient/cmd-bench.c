@@ -97,8 +97,8 @@ static bool vv_bench_device(VVBench *b, unsigned streams, bool scatter,
     VVDecodeResult r;
     bool ok = vv_decode(b->guest, b->media, &opts, &r, errp);
 
-    if (ok && r.n_errors) {
-        error_setg(errp, "%s", (char *)r.errors->pdata[0]);
+    if (ok && r.errors.n) {
+        error_setg(errp, "%s", (char *)r.errors.list->pdata[0]);
         ok = false;
     }
     if (ok) {

@@ -7,21 +7,82 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qobject/qlist.h"
+#include "controls.h"
 #include "guest.h"
 #include "vvclient.h"
 
-static void vv_print_links(const QVVCaps *caps, unsigned coded)
+static uint64_t vv_links(const QVVCaps *caps, uint32_t stream_type,
+                         unsigned coded)
 {
-    const char *sep = "";
+    return caps->has_link[stream_type] ? caps->links[stream_type][coded] : 0;
+}
 
-    for (unsigned j = 0; j < caps->n_raw; j++) {
-        if (caps->links[VIRTIO_VIDEO_STREAM_TYPE_DECODER] &&
-            (caps->links[VIRTIO_VIDEO_STREAM_TYPE_DECODER][coded] >> j & 1)) {
-            printf("%s%s", sep, qvv_fourcc_name(caps->raw[j].fourcc));
-            sep = ", ";
+static void vv_print_range(const char *name, const QVVRange *range)
+{
+    if (range->min == 1 && range->max == 1) {
+        printf("%s", name);
+    } else {
+        printf("%s %u to %u", name, range->min, range->max);
+    }
+}
+
+static void vv_print_menu(VVControl control, uint32_t format, uint32_t mask)
+{
+    printf("%s", vv_control_name(control));
+    for (unsigned i = 0; i < 32; i++) {
+        const char *name = vv_control_value_name(control, format, i);
+
+        if (mask >> i & 1) {
+            printf(" %s", name ?: "?");
         }
     }
-    printf("\n");
+}
+
+static void vv_print_controls(const QVVCodedCaps *c)
+{
+    for (unsigned i = 0; i < c->n_controls; i++) {
+        const QVVControlCaps *cc = &c->controls[i];
+        VVControl control = vv_control_of(cc->id, c->format);
+
+        printf("           ");
+        if (control == VV_CONTROL__MAX) {
+            printf("control 0x%x", cc->id);
+        } else if (vv_control_is_menu(control)) {
+            vv_print_menu(control, c->format, cc->mask);
+        } else {
+            vv_print_range(vv_control_name(control), &cc->range);
+        }
+        printf("%s\n", control != VV_CONTROL__MAX &&
+               vv_control_extended(control) ? " (x-controls=on)" : "");
+    }
+}
+
+/* The coded formats that can be decoded, or those that can be encoded */
+static void vv_print_coded(const QVVCaps *caps, uint32_t stream_type)
+{
+    const char *verb = stream_type == VIRTIO_VIDEO_STREAM_TYPE_DECODER ?
+                       "decodes to" : "encodes from";
+
+    for (unsigned i = 0; i < caps->n_coded; i++) {
+        const QVVCodedCaps *c = &caps->coded[i];
+        uint64_t links = vv_links(caps, stream_type, i);
+        const char *sep = " ";
+
+        if (!links) {
+            continue;
+        }
+        printf("  %-8s %s", qvv_coded_format_name(c->format), verb);
+        for (unsigned j = 0; j < caps->n_raw; j++) {
+            if (links >> j & 1) {
+                printf("%s%s", sep, qvv_fourcc_name(caps->raw[j].fourcc));
+                sep = ", ";
+            }
+        }
+        printf("; %u to %u buffers of %u to %u bytes\n", c->num_resources.min,
+               c->num_resources.max, c->resource_size.min,
+               c->resource_size.max);
+        vv_print_controls(c);
+    }
 }
 
 static void vv_print_caps(const VVGuest *g)
@@ -34,16 +95,10 @@ static void vv_print_caps(const VVGuest *g)
             printf(" %d", i);
         }
     }
-    printf("\n\ncoded formats\n");
-    for (unsigned i = 0; i < caps->n_coded; i++) {
-        const QVVCodedCaps *c = &caps->coded[i];
-
-        printf("  %-8s %u to %u buffers of %u to %u bytes; decodes to ",
-               qvv_coded_format_name(c->format), c->num_resources.min,
-               c->num_resources.max, c->resource_size.min,
-               c->resource_size.max);
-        vv_print_links(caps, i);
-    }
+    printf("\n\ndecoders\n");
+    vv_print_coded(caps, VIRTIO_VIDEO_STREAM_TYPE_DECODER);
+    printf("\nencoders\n");
+    vv_print_coded(caps, VIRTIO_VIDEO_STREAM_TYPE_ENCODER);
     printf("\nraw formats\n");
     for (unsigned i = 0; i < caps->n_raw; i++) {
         const QVVRawCaps *r = &caps->raw[i];
@@ -73,23 +128,72 @@ static QDict *vv_range_json(const QVVRange *range)
     return dict;
 }
 
+static QList *vv_menu_json(VVControl control, uint32_t format, uint32_t mask)
+{
+    QList *list = qlist_new();
+
+    for (unsigned i = 0; i < 32; i++) {
+        const char *name = vv_control_value_name(control, format, i);
+
+        if (mask >> i & 1) {
+            qlist_append_str(list, name ?: "?");
+        }
+    }
+    return list;
+}
+
+static QDict *vv_controls_json(const QVVCodedCaps *c)
+{
+    QDict *dict = qdict_new();
+
+    for (unsigned i = 0; i < c->n_controls; i++) {
+        const QVVControlCaps *cc = &c->controls[i];
+        VVControl control = vv_control_of(cc->id, c->format);
+
+        if (control == VV_CONTROL__MAX) {
+            continue;
+        }
+        if (vv_control_is_menu(control)) {
+            qdict_put(dict, vv_control_name(control),
+                      vv_menu_json(control, c->format, cc->mask));
+        } else {
+            qdict_put(dict, vv_control_name(control),
+                      vv_range_json(&cc->range));
+        }
+    }
+    return dict;
+}
+
+static QList *vv_links_json(const QVVCaps *caps, uint64_t links)
+{
+    QList *raws = qlist_new();
+
+    for (unsigned j = 0; j < caps->n_raw; j++) {
+        if (links >> j & 1) {
+            qlist_append_str(raws, qvv_fourcc_name(caps->raw[j].fourcc));
+        }
+    }
+    return raws;
+}
+
 static QDict *vv_coded_json(const QVVCaps *caps, unsigned index)
 {
     const QVVCodedCaps *c = &caps->coded[index];
+    uint64_t encodes = vv_links(caps, VIRTIO_VIDEO_STREAM_TYPE_ENCODER, index);
+    uint64_t decodes = vv_links(caps, VIRTIO_VIDEO_STREAM_TYPE_DECODER, index);
     QDict *dict = qdict_new();
-    QList *raws = qlist_new();
 
     qdict_put_str(dict, "format", qvv_coded_format_name(c->format));
     qdict_put(dict, "num_resources", vv_range_json(&c->num_resources));
     qdict_put(dict, "resource_size", vv_range_json(&c->resource_size));
     qdict_put_bool(dict, "guest_pages", c->guest_pages);
-    for (unsigned j = 0; j < caps->n_raw; j++) {
-        if (qvv_caps_linked(caps, VIRTIO_VIDEO_STREAM_TYPE_DECODER, c->format,
-                            caps->raw[j].fourcc)) {
-            qlist_append_str(raws, qvv_fourcc_name(caps->raw[j].fourcc));
-        }
+    if (decodes) {
+        qdict_put(dict, "decodes_to", vv_links_json(caps, decodes));
     }
-    qdict_put(dict, "decodes_to", raws);
+    if (encodes) {
+        qdict_put(dict, "encodes_from", vv_links_json(caps, encodes));
+        qdict_put(dict, "controls", vv_controls_json(c));
+    }
     return dict;
 }
 
@@ -141,6 +245,7 @@ int vv_cmd_caps(const VVArgs *args)
         .transport = args->transport,
         .codec = args->codec,
         .max_streams = 16,
+        .x_controls = true,
     };
     Error *err = NULL;
     g_autoptr(VVGuest) g = vv_guest_start(&config, &err);

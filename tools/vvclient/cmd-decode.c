@@ -8,8 +8,9 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qobject/qlist.h"
-#include "standard-headers/drm/drm_fourcc.h"
 #include "decode.h"
+#include "options.h"
+#include "report.h"
 #include "vvclient.h"
 #include "y4m.h"
 
@@ -25,22 +26,9 @@ typedef struct VVSink {
     VVY4m *y4m;                 /* of stream 0, or NULL */
     VVFrame frame;
     QVVRect size;               /* of the last frame of stream 0 */
-    bool progress;
     int64_t started;
     Error *err;                 /* the first one */
 } VVSink;
-
-static const struct {
-    const char *name;
-    uint32_t fourcc;
-    unsigned depth;             /* streams of more bits lose some */
-    bool lossy;
-} vv_raws[] = {
-    { "nv12", DRM_FORMAT_NV12, 8 },
-    { "yu12", DRM_FORMAT_YUV420, 8 },
-    { "p010", DRM_FORMAT_P010, 10 },
-    { "xrgb", DRM_FORMAT_XRGB8888, 8, true },
-};
 
 static unsigned vv_stream_depth(const VVMedia *media)
 {
@@ -53,38 +41,35 @@ static unsigned vv_stream_depth(const VVMedia *media)
 static bool vv_parse_raw(const VVArgs *args, unsigned depth, uint32_t *fourcc,
                          Error **errp)
 {
+    const VVRawInfo *raw;
+
     *fourcc = 0;
     if (!args->raw) {
         return true;
     }
-    for (int i = 0; i < ARRAY_SIZE(vv_raws); i++) {
-        if (strcmp(args->raw, vv_raws[i].name)) {
-            continue;
-        }
-        *fourcc = vv_raws[i].fourcc;
-        if (!args->md5) {
-            return true;
-        }
-        if (vv_raws[i].lossy || depth > vv_raws[i].depth) {
-            error_setg(errp, "--raw %s loses something of a YUV stream of %u "
-                       "bits: --md5 would mean nothing", args->raw,
-                       depth ?: 8);
-            return false;
-        }
-        if (!depth) {
-            error_setg(errp, "%s does not tell its bit depth, so --raw %s may "
-                       "lose something: leave it out with --md5", args->file,
-                       args->raw);
-            return false;
-        }
+    raw = vv_find_raw(args->raw, errp);
+    if (!raw) {
+        return false;
+    }
+    *fourcc = raw->fourcc;
+    if (!args->md5) {
         return true;
     }
-    error_setg(errp, "there is no raw format '%s': it is nv12, yu12, p010 or "
-               "xrgb", args->raw);
-    return false;
+    if (raw->lossy || depth > raw->depth) {
+        error_setg(errp, "--raw %s loses something of a YUV stream of %u bits: "
+                   "--md5 would mean nothing", args->raw, depth ?: 8);
+        return false;
+    }
+    if (!depth) {
+        error_setg(errp, "%s does not tell its bit depth, so --raw %s may lose "
+                   "something: leave it out with --md5", args->file,
+                   args->raw);
+        return false;
+    }
+    return true;
 }
 
-static void vv_sink_picture(const VVPicture *pic, void *opaque)
+static bool vv_sink_picture(const VVPicture *pic, void *opaque)
 {
     VVSink *sink = opaque;
     bool to_file = sink->y4m && pic->stream == 0 && !sink->err;
@@ -93,7 +78,7 @@ static void vv_sink_picture(const VVPicture *pic, void *opaque)
         sink->size = pic->crop;
     }
     if (!sink->md5 && !to_file) {
-        return;
+        return true;
     }
     if (!vv_frame_convert(&sink->frame, pic->raw->fourcc, sink->depth,
                           pic->crop.left, pic->crop.top, pic->crop.width,
@@ -102,7 +87,7 @@ static void vv_sink_picture(const VVPicture *pic, void *opaque)
             error_setg(&sink->err, "frame %" PRIu64 ": cannot convert it from "
                        "%s", pic->number, qvv_fourcc_name(pic->raw->fourcc));
         }
-        return;
+        return true;
     }
     if (sink->md5) {
         g_checksum_update(sink->md5[pic->stream], sink->frame.data->data,
@@ -111,32 +96,15 @@ static void vv_sink_picture(const VVPicture *pic, void *opaque)
     if (to_file) {
         vv_y4m_write(sink->y4m, &sink->frame, &sink->err);
     }
+    return true;
 }
 
 static void vv_sink_progress(uint64_t done, uint64_t total, void *opaque)
 {
     VVSink *sink = opaque;
     double seconds = (g_get_monotonic_time() - sink->started) / 1e6;
-    char bar[31];
-    int n = total ? done * (sizeof(bar) - 1) / total : 0;
 
-    if (!sink->progress) {
-        return;
-    }
-    memset(bar, '.', sizeof(bar) - 1);
-    memset(bar, '#', n);
-    bar[sizeof(bar) - 1] = 0;
-    fprintf(stderr, "\r[%s] %3d %%  %.0f frames/s ", bar,
-            total ? (int)(done * 100 / total) : 100,
-            seconds > 0 ? done / seconds : 0.0);
-    fflush(stderr);
-}
-
-static void vv_clear_progress(const VVSink *sink)
-{
-    if (sink->progress) {
-        fprintf(stderr, "\r%*s\r", 60, "");
-    }
+    vv_show_progress(done, total, seconds);
 }
 
 static void vv_sink_init(VVSink *sink, const VVArgs *args,
@@ -156,7 +124,6 @@ static void vv_sink_init(VVSink *sink, const VVArgs *args,
         sink->y4m = vv_y4m_new(args->output, media->frame_rate,
                                media->sample_aspect);
     }
-    sink->progress = isatty(STDERR_FILENO);
     sink->started = g_get_monotonic_time();
 }
 
@@ -176,15 +143,16 @@ static unsigned vv_report_errors(const VVArgs *args, const VVMedia *media,
                                  const VVDecodeResult *r, VVSink *sink,
                                  QList *list)
 {
-    unsigned n = r->n_errors;
+    unsigned n = r->errors.n;
     g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(g_free);
 
-    for (unsigned i = 0; i < r->errors->len; i++) {
-        g_ptr_array_add(all, g_strdup(r->errors->pdata[i]));
+    for (unsigned i = 0; i < r->errors.list->len; i++) {
+        g_ptr_array_add(all, g_strdup(r->errors.list->pdata[i]));
     }
-    if (r->n_errors > r->errors->len) {
+    if (r->errors.n > r->errors.list->len) {
         g_ptr_array_add(all, g_strdup_printf("and %u errors more",
-                                             r->n_errors - r->errors->len));
+                                             r->errors.n -
+                                             r->errors.list->len));
     }
     if (media->trouble) {
         g_ptr_array_add(all, g_strdup(media->trouble));
@@ -283,7 +251,7 @@ static int vv_decode_file(const VVArgs *args, const VVMedia *media,
 
     vv_sink_init(&sink, args, media);
     ok = vv_decode(g, media, &opts, &result, errp);
-    vv_clear_progress(&sink);
+    vv_show_progress(0, 0, -1);
     if (ok) {
         errors = vv_report_errors(args, media, &result, &sink, list);
         if (args->json) {

@@ -12,8 +12,6 @@
 #include "vvclient.h"
 #include "y4m.h"
 
-#include <libavutil/pixdesc.h>
-
 typedef struct VVNativeSink {
     GChecksum *md5;
     VVY4m *y4m;
@@ -22,42 +20,20 @@ typedef struct VVNativeSink {
     Error *err;
 } VVNativeSink;
 
-static void vv_copy_plane(VVFrame *f, unsigned plane, const AVFrame *av)
-{
-    const unsigned shift = plane ? 1 : 0;
-    const uint32_t len = vv_frame_row_bytes(f, plane);
-    const size_t left = (av->crop_left >> shift) * (f->depth > 8 ? 2 : 1);
-    const size_t top = av->crop_top >> shift;
-    uint8_t *dst = vv_frame_plane(f, plane);
-
-    for (uint32_t y = 0; y < vv_frame_rows(f, plane); y++, dst += len) {
-        memcpy(dst, av->data[plane] +
-               (ptrdiff_t)(top + y) * av->linesize[plane] + left, len);
-    }
-}
-
 static void vv_native_sink(const AVFrame *av, bool shown, void *opaque)
 {
-    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(av->format);
     VVNativeSink *sink = opaque;
 
     if (!shown || sink->err) {
         return;
     }
     sink->shown++;
-    if (desc->log2_chroma_w != 1 || desc->log2_chroma_h != 1) {
-        error_setg(&sink->err, "frame %" PRIu64 " is %s, not 4:2:0",
-                   sink->shown - 1, desc->name);
-        return;
-    }
     if (!sink->md5 && !sink->y4m) {
+        vv_native_check(av, &sink->err);
         return;
     }
-    vv_frame_reset(&sink->frame, av->width - av->crop_left - av->crop_right,
-                   av->height - av->crop_top - av->crop_bottom,
-                   desc->comp[0].depth, false);
-    for (unsigned i = 0; i < VV_FRAME_PLANES; i++) {
-        vv_copy_plane(&sink->frame, i, av);
+    if (!vv_native_picture(av, &sink->frame, &sink->err)) {
+        return;
     }
     if (sink->md5) {
         g_checksum_update(sink->md5, sink->frame.data->data,
@@ -113,7 +89,7 @@ int vv_cmd_native(const VVArgs *args)
         sink.y4m = vv_y4m_new(args->output, media->frame_rate,
                               media->sample_aspect);
     }
-    ok = vv_native_decode(media, args->threads, MAX(args->limit, 0),
+    ok = vv_native_decode(media, args->threads, MAX(args->limit, 0), 0,
                           vv_native_sink, &sink, &r, &err);
     if (ok) {
         vv_native_report(args, media, &r, &sink);

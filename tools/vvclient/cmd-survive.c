@@ -27,7 +27,7 @@ typedef struct VVSurvival {
     unsigned runs, with_errors;
 } VVSurvival;
 
-static void vv_witness_picture(const VVPicture *pic, void *opaque)
+static bool vv_witness_picture(const VVPicture *pic, void *opaque)
 {
     VVWitness *w = opaque;
 
@@ -36,6 +36,7 @@ static void vv_witness_picture(const VVPicture *pic, void *opaque)
                          &pic->source)) {
         g_checksum_update(w->md5, w->frame.data->data, w->frame.data->len);
     }
+    return true;
 }
 
 /* Does the good file still decode as it did at first? */
@@ -51,8 +52,9 @@ static bool vv_witness_check(VVWitness *w, VVGuest *g, Error **errp)
     g_checksum_reset(w->md5);
     ok = vv_decode(g, w->media, &opts, &result, errp);
     md5 = g_checksum_get_string(w->md5);
-    if (ok && result.n_errors) {
-        error_setg(errp, "the good file: %s", (char *)result.errors->pdata[0]);
+    if (ok && result.errors.n) {
+        error_setg(errp, "the good file: %s",
+                   (char *)result.errors.list->pdata[0]);
         ok = false;
     }
     vv_decode_result_cleanup(&result);
@@ -77,7 +79,7 @@ static bool vv_survive_media(VVSurvival *total, VVMedia *media, VVGuest *g,
     bool ok = vv_decode(g, media, &opts, &result, errp);
 
     total->runs++;
-    total->with_errors += ok && result.n_errors;
+    total->with_errors += ok && result.errors.n;
     vv_decode_result_cleanup(&result);
     return ok;
 }

@@ -12,9 +12,6 @@
 
 #include "decode.h"
 
-#define VV_MAX_BUFFERS          32
-#define VV_SILENCE_US           (60 * G_USEC_PER_SEC)
-
 typedef struct VVStream VVStream;
 
 typedef enum VVCommandKind {
@@ -32,10 +29,9 @@ typedef struct VVCommand {
     unsigned generation;        /* VV_OUTPUT: the pool it belongs to */
 } VVCommand;
 
-typedef struct VVDecode VVDecode;
-
 struct VVStream {
     VVDecode *dec;
+    VVTalk talk;
     unsigned id;
     bool open;                  /* the device knows the stream */
     bool failing;               /* something was canceled, an error follows */
@@ -55,6 +51,7 @@ struct VVStream {
     unsigned held_outputs;      /* of those: not notified yet */
     unsigned generation;        /* of @outputs */
     uint32_t canceled;          /* 1 << resource: for the next format */
+    bool settling;              /* buffers that come back join those */
     unsigned refused;           /* buffers that the device did not take */
     QVVRawFormat raw;
     QVVLayout layout;
@@ -77,28 +74,14 @@ struct VVDecode {
     unsigned n_active;
     GHashTable *commands;       /* cookie -> VVCommand */
     int64_t last_progress;
-    Error *err;                 /* the device broke a rule: stop */
+    VVErrors *errors;           /* those of @result */
 };
-
-/* A thing that went wrong with what is decoded; decoding goes on */
-void G_GNUC_PRINTF(2, 3)
-vv_complain(VVStream *s, const char *fmt, ...);
-
-/*
- * The device did what it must never do; only the first time counts.
- * Returns: false
- */
-bool G_GNUC_PRINTF(2, 3)
-vv_broken_rule(VVDecode *dec, const char *fmt, ...);
 
 /* Remembers a command that was sent until its answer comes */
 void vv_note(VVStream *s, uint32_t cookie, VVCommand cmd);
 
-static inline bool vv_refused(const QVVEvent *ev)
-{
-    return ev->flags & (VIRTIO_VIDEO_EVENT_FLAG_ERROR |
-                        VIRTIO_VIDEO_EVENT_FLAG_CANCELED);
-}
+/* Gets those buffers back that the user of the frames has kept */
+bool vv_settle(VVStream *s);
 
 /*
  * negotiate.c.  What returns bool: false without VVDecode.err means that the

@@ -17,52 +17,9 @@
 #include "qapi/error.h"
 #include "decode-int.h"
 
-#define VV_MAX_ERRORS           20
 #define VV_LAZY_US              (20 * 1000)
-#define VV_LOOK_US              (1 * G_USEC_PER_SEC)
 #define VV_LAST_US              (5 * G_USEC_PER_SEC)
 #define VV_PROGRESS_US          (100 * 1000)
-
-/*
- * Errors
- */
-
-void vv_complain(VVStream *s, const char *fmt, ...)
-{
-    VVDecodeResult *r = s->dec->result;
-    g_autofree char *text = NULL;
-    va_list ap;
-
-    if (r->n_errors++ >= VV_MAX_ERRORS) {
-        return;
-    }
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    if (s->dec->opts->streams > 1) {
-        g_ptr_array_add(r->errors, g_strdup_printf("stream %u: %s", s->id,
-                                                   text));
-    } else {
-        g_ptr_array_add(r->errors, g_steal_pointer(&text));
-    }
-}
-
-bool vv_broken_rule(VVDecode *dec, const char *fmt, ...)
-{
-    g_autofree char *text = NULL;
-    g_autofree char *log = vv_guest_log(dec->guest, NULL);
-    va_list ap;
-
-    if (dec->err) {
-        return false;
-    }
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    error_setg(&dec->err, "%s%s%s%s", text, log ? " (QEMU logged: " : "",
-               log ?: "", log ? ")" : "");
-    return false;
-}
 
 /*
  * Commands
@@ -110,8 +67,8 @@ static void vv_queue_packet(VVStream *s)
     unsigned resource;
 
     if (packet->size > buf->size) {
-        vv_complain(s, "packet %u has %zu bytes, but the device takes no more "
-                    "than %" PRIu64, index, packet->size, buf->size);
+        vv_complain(&s->talk, "packet %u has %zu bytes, but the device takes "
+                    "no more than %" PRIu64, index, packet->size, buf->size);
         vv_packet_done(s);
         return;
     }
@@ -156,7 +113,7 @@ static void vv_input_done(VVStream *s, const VVCommand *cmd,
     if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_ERROR) {
         g_autofree char *log = vv_guest_log(s->dec->guest, NULL);
 
-        vv_complain(s, "packet %u could not be decoded%s%s", cmd->packet,
+        vv_complain(&s->talk, "packet %u could not be decoded%s%s", cmd->packet,
                     log ? ": " : "", log ?: "");
     }
     vv_packet_done(s);
@@ -204,20 +161,21 @@ static bool vv_check_picture(VVStream *s, const QVVEvent *ev)
 
         if (ev->offsets[i] != s->layout.offset[i] ||
             ev->data_sizes[i] != size) {
-            return vv_broken_rule(s->dec, "stream %u: plane %u has %u bytes "
-                                  "at %u, not %" PRIu64 " at %" PRIu64, s->id,
-                                  i, ev->data_sizes[i], ev->offsets[i], size,
+            return vv_broken_rule(&s->talk, "plane %u has %u bytes at %u, not "
+                                  "%" PRIu64 " at %" PRIu64, i,
+                                  ev->data_sizes[i], ev->offsets[i], size,
                                   s->layout.offset[i]);
         }
     }
     if (ev->timestamp >= s->next_packet) {
-        return vv_broken_rule(s->dec, "stream %u: a frame of packet %" PRIu64
-                              ", which was never sent", s->id, ev->timestamp);
+        return vv_broken_rule(&s->talk, "a frame of packet %" PRIu64 ", which "
+                              "was never sent", ev->timestamp);
     }
     return true;
 }
 
-static void vv_show(VVStream *s, const VVCommand *cmd, const QVVEvent *ev)
+/* Returns: true if the buffer can be filled again */
+static bool vv_show(VVStream *s, const VVCommand *cmd, const QVVEvent *ev)
 {
     VVDecode *dec = s->dec;
     VVRows rows = {
@@ -227,20 +185,49 @@ static void vv_show(VVStream *s, const VVCommand *cmd, const QVVEvent *ev)
         .stream = s->id,
         .number = s->frames,
         .packet = ev->timestamp,
+        .pool = s->outputs,
+        .resource = cmd->resource,
         .raw = &s->raw,
+        .layout = &s->layout,
         .crop = s->crop,
         .source = { vv_picture_row, &rows },
     };
 
     if (dec->media->packets[ev->timestamp].discard) {
         dec->result->hidden++;
-        return;
+        return true;
     }
     s->frames++;
     dec->result->frames++;
-    if (dec->opts->picture) {
-        dec->opts->picture(&pic, dec->opts->opaque);
+    return !dec->opts->picture ||
+           dec->opts->picture(&pic, dec->opts->opaque);
+}
+
+void vv_decode_release(VVDecode *dec, unsigned stream, unsigned resource)
+{
+    VVStream *s = &dec->streams[stream];
+
+    if (!s->open || s->failing) {
+        return;
     }
+    if (s->settling) {
+        s->canceled |= 1u << resource;
+    } else {
+        vv_queue_output(s, resource);
+    }
+}
+
+bool vv_settle(VVStream *s)
+{
+    bool ok;
+
+    if (!s->dec->opts->settle) {
+        return true;
+    }
+    s->settling = true;
+    ok = s->dec->opts->settle(s->dec->opts->opaque);
+    s->settling = false;
+    return ok && !s->dec->errors->broken;
 }
 
 static bool vv_output_done(VVStream *s, const VVCommand *cmd,
@@ -248,8 +235,8 @@ static bool vv_output_done(VVStream *s, const VVCommand *cmd,
 {
     if (cmd->generation != s->generation) {
         if (!(ev->flags & VIRTIO_VIDEO_EVENT_FLAG_CANCELED)) {
-            return vv_broken_rule(s->dec, "stream %u: a frame in a buffer "
-                                  "that was taken back", s->id);
+            return vv_broken_rule(&s->talk, "a frame in a buffer that was "
+                                  "taken back");
         }
         return true;
     }
@@ -264,7 +251,7 @@ static bool vv_output_done(VVStream *s, const VVCommand *cmd,
     }
     if (!ev->has_buffer || !ev->data_sizes[0]) {
         if (!(ev->flags & VIRTIO_VIDEO_EVENT_FLAG_ERROR)) {
-            return vv_broken_rule(s->dec, "stream %u: an empty frame", s->id);
+            return vv_broken_rule(&s->talk, "an empty frame");
         }
         s->refused++;
         return true;
@@ -272,15 +259,14 @@ static bool vv_output_done(VVStream *s, const VVCommand *cmd,
     if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_ERROR) {
         g_autofree char *log = vv_guest_log(s->dec->guest, NULL);
 
-        vv_complain(s, "frame %" PRIu64 " (of packet %" PRIu64 ") is corrupt: "
-                    "%s", s->frames, ev->timestamp, log ?:
+        vv_complain(&s->talk, "frame %" PRIu64 " (of packet %" PRIu64 ") is "
+                    "corrupt: %s", s->frames, ev->timestamp, log ?:
                     "the device marked its buffer with ERROR");
     }
     if (!vv_check_picture(s, ev)) {
         return false;
     }
-    vv_show(s, cmd, ev);
-    if (s->open && !s->failing) {
+    if (vv_show(s, cmd, ev) && s->open && !s->failing) {
         vv_queue_output(s, cmd->resource);
     }
     return true;
@@ -296,7 +282,7 @@ static void vv_stream_failed(VVStream *s)
                                               s->id);
     g_autofree char *log = vv_guest_log(s->dec->guest, prefix);
 
-    vv_complain(s, "the device gave up after %u of %u packets, %" PRIu64
+    vv_complain(&s->talk, "the device gave up after %u of %u packets, %" PRIu64
                 " frames%s%s", s->packets_done, s->dec->n_packets, s->frames,
                 log ? ": " : "", log ?: "");
     s->open = false;
@@ -314,8 +300,7 @@ static bool vv_standalone(VVStream *s, const QVVEvent *ev)
         vv_stream_failed(s);
         return true;
     }
-    return vv_broken_rule(s->dec, "stream %u: unknown standalone event 0x%x",
-                          s->id, ev->type);
+    return vv_broken_rule(&s->talk, "unknown standalone event 0x%x", ev->type);
 }
 
 static bool vv_answered(VVDecode *dec, const VVCommand *cmd,
@@ -348,10 +333,13 @@ static bool vv_handle(VVDecode *dec, const QVVEvent *ev)
     VVCommand cmd;
     VVStream *s;
 
+    if (ev->stream >= dec->opts->streams && dec->opts->event) {
+        return dec->opts->event(ev, dec->opts->opaque);
+    }
     if (ev->malformed || ev->stream >= dec->opts->streams) {
         g_autofree char *text = qvv_event_str(ev);
 
-        return vv_broken_rule(dec, "malformed event: %s", text);
+        return vv_broken_device(dec->errors, "malformed event: %s", text);
     }
     s = &dec->streams[ev->stream];
     if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_STANDALONE) {
@@ -361,7 +349,7 @@ static bool vv_handle(VVDecode *dec, const QVVEvent *ev)
     if (!found || found->stream != s) {
         g_autofree char *text = qvv_event_str(ev);
 
-        return vv_broken_rule(dec, "an answer to nothing: %s", text);
+        return vv_broken_device(dec->errors, "an answer to nothing: %s", text);
     }
     cmd = *found;
     g_hash_table_remove(dec->commands, key);
@@ -400,32 +388,20 @@ static void vv_notify_if_low(VVDecode *dec)
             return;
         }
     }
+    if (dec->opts->event) {
+        qvv_flush(dec->drv);
+    }
 }
 
 /* NULL: the device says nothing any more, and that is reported */
 static QVVEvent *vv_next_event(VVDecode *dec)
 {
-    int64_t end = g_get_monotonic_time() + VV_SILENCE_US;
     QVVEvent *ev = qvv_next(dec->drv, VV_LAZY_US);
 
     if (!ev) {
         vv_notify(dec);
-    }
-    while (!ev && g_get_monotonic_time() < end) {
-        ev = qvv_next(dec->drv, VV_LOOK_US);
-        if (!ev && qvv_is_broken(dec->drv)) {
-            g_autofree char *words = vv_guest_stderr(dec->guest);
-
-            vv_broken_rule(dec, "the device says that it is broken: %s",
-                           words ?: "no reason given");
-            return NULL;
-        }
-    }
-    if (!ev) {
-        vv_broken_rule(dec, "the device has been silent for %u s with %u "
-                       "commands unanswered",
-                       (unsigned)(VV_SILENCE_US / G_USEC_PER_SEC),
-                       g_hash_table_size(dec->commands));
+        ev = vv_patient_next(dec->errors, -1,
+                             g_hash_table_size(dec->commands));
     }
     return ev;
 }
@@ -435,18 +411,18 @@ static bool vv_turn(VVDecode *dec)
 {
     QVVEvent *ev = vv_next_event(dec);
 
-    while (ev && !dec->err) {
+    while (ev && !dec->errors->broken) {
         qvv_hold(dec->drv);
         vv_handle(dec, ev);
         qvv_event_free(ev);
-        ev = dec->err ? NULL : qvv_next(dec->drv, 0);
+        ev = dec->errors->broken ? NULL : qvv_next(dec->drv, 0);
     }
     qvv_hold(dec->drv);
-    for (unsigned i = 0; i < dec->opts->streams && !dec->err; i++) {
+    for (unsigned i = 0; i < dec->opts->streams && !dec->errors->broken; i++) {
         vv_feed(&dec->streams[i]);
     }
     vv_notify_if_low(dec);
-    return !dec->err;
+    return !dec->errors->broken;
 }
 
 /*
@@ -468,8 +444,8 @@ static bool vv_collect(VVDecode *dec)
         }
     }
     if (g_hash_table_size(dec->commands)) {
-        return vv_broken_rule(dec, "%u commands were never answered",
-                              g_hash_table_size(dec->commands));
+        return vv_broken_device(dec->errors, "%u commands were never answered",
+                                g_hash_table_size(dec->commands));
     }
     return true;
 }
@@ -481,8 +457,8 @@ static bool vv_run(VVDecode *dec)
 
     for (unsigned i = 0; i < dec->opts->streams; i++) {
         if (!vv_open_stream(&dec->streams[i])) {
-            return vv_broken_rule(dec, "stream %u failed before it got "
-                                  "anything", i);
+            return vv_broken_rule(&dec->streams[i].talk, "failed before it "
+                                  "got anything");
         }
     }
     before = vv_guest_usage(dec->guest);
@@ -505,6 +481,9 @@ static bool vv_run(VVDecode *dec)
     dec->result->raw = dec->streams[0].raw;
 
     for (unsigned i = 0; i < dec->opts->streams; i++) {
+        if (!vv_settle(&dec->streams[i])) {
+            return false;
+        }
         if (!vv_close_stream(&dec->streams[i])) {
             return false;
         }
@@ -517,7 +496,7 @@ static void vv_free_streams(VVDecode *dec)
     for (unsigned i = 0; i < dec->opts->streams; i++) {
         VVStream *s = &dec->streams[i];
 
-        if (s->open && dec->err) {
+        if (s->open && dec->errors->broken) {
             /* The device still has the memory; QEMU is ended next */
             continue;
         }
@@ -535,7 +514,8 @@ static bool vv_check_caps(const VVGuest *g, const VVMedia *media,
 {
     const char *name = qvv_coded_format_name(media->coded_format);
 
-    if (!qvv_caps_coded(g->caps, media->coded_format)) {
+    if (!qvv_caps_coder(g->caps, VIRTIO_VIDEO_STREAM_TYPE_DECODER,
+                        media->coded_format)) {
         error_setg(errp, "the device cannot decode %s", name);
         return false;
     }
@@ -563,12 +543,13 @@ bool vv_decode(VVGuest *g, const VVMedia *media, const VVDecodeOptions *opts,
         .media = media,
         .opts = opts,
         .result = result,
+        .errors = &result->errors,
         .n_active = opts->streams,
     };
     bool ok;
 
     memset(result, 0, sizeof(*result));
-    result->errors = g_ptr_array_new_with_free_func(g_free);
+    vv_errors_init(&result->errors, g);
     if (!vv_check_caps(g, media, opts, errp)) {
         return false;
     }
@@ -579,18 +560,24 @@ bool vv_decode(VVGuest *g, const VVMedia *media, const VVDecodeOptions *opts,
     for (unsigned i = 0; i < opts->streams; i++) {
         dec.streams[i].dec = &dec;
         dec.streams[i].id = i;
+        vv_talk_init(&dec.streams[i].talk, &result->errors, i,
+                     opts->streams > 1);
     }
 
+    if (opts->begin) {
+        opts->begin(&dec, opts->opaque);
+    }
     ok = vv_run(&dec);
+    for (unsigned i = 0; i < opts->streams; i++) {
+        vv_talk_cleanup(&dec.streams[i].talk);
+    }
     vv_free_streams(&dec);
     g_hash_table_destroy(dec.commands);
-    error_propagate(errp, dec.err);
+    error_propagate(errp, g_steal_pointer(&result->errors.broken));
     return ok;
 }
 
 void vv_decode_result_cleanup(VVDecodeResult *result)
 {
-    if (result->errors) {
-        g_ptr_array_unref(result->errors);
-    }
+    vv_errors_cleanup(&result->errors);
 }

@@ -9,14 +9,18 @@
 
 #include "demux.h"
 #include "frame.h"
-#include "guest.h"
+#include "talk.h"
+
+typedef struct VVDecode VVDecode;
 
 /**
  * struct VVPicture - a frame as the device gave it
  * @stream: index, from 0
  * @number: of the shown frames of this stream, from 0
  * @packet: index of the packet that it began with
+ * @pool, @resource: the buffer that it is in
  * @raw: its format
+ * @layout: the same in bytes
  * @crop: its visible part
  * @source: its pixels, for vv_frame_convert(); only during the callback
  */
@@ -24,7 +28,10 @@ typedef struct VVPicture {
     unsigned stream;
     uint64_t number;
     uint64_t packet;
+    const QVVPool *pool;
+    unsigned resource;
     const QVVRawFormat *raw;
+    const QVVLayout *layout;
     QVVRect crop;
     VVSource source;
 } VVPicture;
@@ -35,18 +42,28 @@ typedef struct VVPicture {
  * @scatter: buffers are single pages all over the memory
  * @streams: the file is decoded as often at once
  * @limit: number of packets; 0: all
- * @picture: called for each frame that is shown; may be NULL
+ * @picture: called for each frame that is shown; may be NULL.  True if the
+ *           device may have the buffer again, false if vv_decode_release()
+ *           will say so
  * @progress: called now and then with the packets that are done, of all
  *            streams together; may be NULL
- * @opaque: for both
+ * @begin: called before anything is decoded; may be NULL, as those below
+ * @event: called for the events of streams that are not the decoder's; false
+ *         after VVErrors.broken was set
+ * @settle: give all buffers back, and return as @event does.  Comes before a
+ *          change of format, and once for each stream at its end
+ * @opaque: for all of them
  */
 typedef struct VVDecodeOptions {
     uint32_t fourcc;
     bool scatter;
     unsigned streams;
     unsigned limit;
-    void (*picture)(const VVPicture *pic, void *opaque);
+    bool (*picture)(const VVPicture *pic, void *opaque);
     void (*progress)(uint64_t packets, uint64_t total, void *opaque);
+    void (*begin)(VVDecode *dec, void *opaque);
+    bool (*event)(const QVVEvent *ev, void *opaque);
+    bool (*settle)(void *opaque);
     void *opaque;
 } VVDecodeOptions;
 
@@ -57,8 +74,7 @@ typedef struct VVDecodeOptions {
  * @seconds: from the first coded buffer to the last stream's drain
  * @main_thread_ns: CPU time of QEMU's main thread in that time
  * @qemu_ns: the same of all its threads
- * @errors: of char *, one for each thing that went wrong, in order
- * @n_errors: their number; @errors holds only the first of very many
+ * @errors: what went wrong
  * @raw: the last format, of stream 0
  * @format_changes: DPC events, of all streams together
  */
@@ -68,8 +84,7 @@ typedef struct VVDecodeResult {
     double seconds;
     uint64_t main_thread_ns;
     uint64_t qemu_ns;
-    GPtrArray *errors;
-    unsigned n_errors;
+    VVErrors errors;
     QVVRawFormat raw;
     unsigned format_changes;
 } VVDecodeResult;
@@ -85,6 +100,8 @@ typedef struct VVDecodeResult {
  */
 bool vv_decode(VVGuest *g, const VVMedia *media, const VVDecodeOptions *opts,
                VVDecodeResult *result, Error **errp);
+/* A buffer that VVDecodeOptions.picture kept; only while vv_decode() runs */
+void vv_decode_release(VVDecode *dec, unsigned stream, unsigned resource);
 void vv_decode_result_cleanup(VVDecodeResult *result);
 
 #endif

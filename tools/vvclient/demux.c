@@ -18,6 +18,9 @@
 #include <libavcodec/bsf.h>
 #include <libavformat/avformat.h>
 
+#define VV_DEFAULT_FPS  25
+#define VV_MAX_FPS      500
+
 static const struct {
     enum AVCodecID codec_id;
     uint32_t coded_format;
@@ -87,6 +90,7 @@ static bool vv_open(VVDemuxer *dm, VVMedia *media, Error **errp)
     media->pix_fmt = par->format;
     media->width = par->width;
     media->height = par->height;
+    media->time_base = dm->stream->time_base;
     media->frame_rate = av_guess_frame_rate(dm->format, dm->stream, NULL);
     media->sample_aspect = av_guess_sample_aspect_ratio(dm->format, dm->stream,
                                                         NULL);
@@ -197,6 +201,7 @@ static int vv_convert_hevc(VVDemuxer *dm, AVPacket *pkt)
     }
     memcpy(converted->data, out->data, out->len);
     converted->flags = pkt->flags;
+    converted->pts = pkt->pts;
     vv_store(dm, converted);
     av_packet_free(&converted);
     av_packet_unref(pkt);
@@ -272,6 +277,7 @@ static void vv_prepend(VVPacket *vp, const uint8_t *head, size_t len)
     }
     memcpy(av->data, head, len);
     memcpy(av->data + len, vp->data, vp->size);
+    av->pts = vp->av->pts;
     av_packet_free(&vp->av);
     vp->av = av;
     vp->data = av->data;
@@ -408,6 +414,14 @@ VVMedia *vv_demux(const char *path, Error **errp)
         ok = false;
     }
     return ok ? g_steal_pointer(&media) : NULL;
+}
+
+AVRational vv_sane_rate(AVRational rate)
+{
+    if (rate.num > 0 && rate.den > 0 && av_q2d(rate) < VV_MAX_FPS) {
+        return rate;
+    }
+    return (AVRational) { VV_DEFAULT_FPS, 1 };
 }
 
 void vv_media_free(VVMedia *media)

@@ -33,6 +33,7 @@ typedef struct VVPacket {
  *           AV_PIX_FMT_NONE if neither does
  * @width: the same, a hint; 0 if unknown
  * @height: see @width
+ * @time_base: of VVPacket.av->pts
  * @frame_rate: 0/1 if unknown
  * @sample_aspect: 0/1 if unknown
  * @packets: in coding order
@@ -47,6 +48,7 @@ typedef struct VVMedia {
     enum AVPixelFormat pix_fmt;
     int width;
     int height;
+    AVRational time_base;
     AVRational frame_rate;
     AVRational sample_aspect;
     VVPacket *packets;
@@ -65,6 +67,9 @@ typedef struct VVMedia {
  */
 VVMedia *vv_demux(const char *path, Error **errp);
 void vv_media_free(VVMedia *media);
+
+/* 25 instead of what is unknown or makes no sense, as with a broken .ivf */
+AVRational vv_sane_rate(AVRational rate);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VVMedia, vv_media_free)
 

@@ -13,6 +13,7 @@
 
 /* P010 keeps its 10 bits at the top of 16 */
 #define P010_SHIFT 6
+#define SLACK 64
 
 void vv_frame_init(VVFrame *f)
 {
@@ -60,6 +61,8 @@ void vv_frame_reset(VVFrame *f, uint32_t width, uint32_t height,
     for (unsigned i = 0; i < VV_FRAME_PLANES; i++) {
         size += (size_t)vv_frame_rows(f, i) * vv_frame_row_bytes(f, i);
     }
+    /* Some of swscale's loops write a little more than a row */
+    g_byte_array_set_size(f->data, size + SLACK);
     g_byte_array_set_size(f->data, size);
 }
 
@@ -206,6 +209,117 @@ bool vv_frame_convert(VVFrame *f, uint32_t fourcc, unsigned depth,
     case DRM_FORMAT_XRGB8888:
         vv_frame_reset(f, width, height, 8, true);
         return vv_convert_rgb(f, left, top, src);
+    default:
+        return false;
+    }
+}
+
+/*
+ * Storing
+ */
+
+static void vv_put_10(uint8_t *dst, const uint8_t *src)
+{
+    stw_le_p(dst, lduw_le_p(src) << P010_SHIFT);
+}
+
+static void vv_store_luma(const VVFrame *f, bool wide, const VVPlace *place)
+{
+    const uint32_t len = vv_frame_row_bytes(f, 0);
+    g_autofree uint8_t *row = g_malloc(2 * f->width);
+    const uint8_t *src = vv_frame_plane(f, 0);
+
+    for (uint32_t y = 0; y < f->height; y++, src += len) {
+        if (!wide) {
+            place->row(place->opaque, 0, y, src, f->width);
+            continue;
+        }
+        for (uint32_t x = 0; x < f->width; x++) {
+            vv_put_10(row + 2 * x, src + 2 * x);
+        }
+        place->row(place->opaque, 0, y, row, 2 * f->width);
+    }
+}
+
+static void vv_store_chroma(const VVFrame *f, bool wide, const VVPlace *place)
+{
+    const uint32_t len = vv_frame_row_bytes(f, 1);
+    const uint32_t n = DIV_ROUND_UP(f->width, 2);
+    g_autofree uint8_t *row = g_malloc(4 * n);
+    const uint8_t *u = vv_frame_plane(f, 1);
+    const uint8_t *v = vv_frame_plane(f, 2);
+
+    for (uint32_t y = 0; y < vv_frame_rows(f, 1); y++, u += len, v += len) {
+        for (uint32_t x = 0; x < n; x++) {
+            if (wide) {
+                vv_put_10(row + 4 * x, u + 2 * x);
+                vv_put_10(row + 4 * x + 2, v + 2 * x);
+            } else {
+                row[2 * x] = u[x];
+                row[2 * x + 1] = v[x];
+            }
+        }
+        place->row(place->opaque, 1, y, row, (wide ? 4 : 2) * n);
+    }
+}
+
+static void vv_store_planar(const VVFrame *f, const VVPlace *place)
+{
+    for (unsigned p = 0; p < VV_FRAME_PLANES; p++) {
+        const uint32_t len = vv_frame_row_bytes(f, p);
+        const uint8_t *src = vv_frame_plane(f, p);
+
+        for (uint32_t y = 0; y < vv_frame_rows(f, p); y++, src += len) {
+            place->row(place->opaque, p, y, src, len);
+        }
+    }
+}
+
+static bool vv_store_rgb(const VVFrame *f, const VVPlace *place)
+{
+    const int width = f->width;
+    g_autofree uint8_t *rgb = g_malloc((size_t)4 * f->width * f->height);
+    uint8_t *dst[4] = { rgb };
+    const int dst_stride[4] = { 4 * width };
+    const uint8_t *src[4] = {
+        vv_frame_plane(f, 0), vv_frame_plane(f, 1), vv_frame_plane(f, 2)
+    };
+    const int src_stride[4] = {
+        width, vv_frame_row_bytes(f, 1), vv_frame_row_bytes(f, 2)
+    };
+    struct SwsContext *sws;
+
+    sws = sws_getContext(width, f->height, AV_PIX_FMT_YUV420P, width,
+                         f->height, AV_PIX_FMT_BGR0,
+                         SWS_BICUBIC | SWS_ACCURATE_RND, NULL, NULL, NULL);
+    if (!sws) {
+        return false;
+    }
+    sws_scale(sws, src, src_stride, 0, f->height, dst, dst_stride);
+    sws_freeContext(sws);
+    for (uint32_t y = 0; y < f->height; y++) {
+        place->row(place->opaque, 0, y, rgb + (size_t)y * 4 * width,
+                   4 * width);
+    }
+    return true;
+}
+
+bool vv_frame_store(const VVFrame *f, uint32_t fourcc, const VVPlace *place)
+{
+    if (f->chroma_444 || (f->depth > 8) != (fourcc == DRM_FORMAT_P010)) {
+        return false;
+    }
+    switch (fourcc) {
+    case DRM_FORMAT_NV12:
+    case DRM_FORMAT_P010:
+        vv_store_luma(f, fourcc == DRM_FORMAT_P010, place);
+        vv_store_chroma(f, fourcc == DRM_FORMAT_P010, place);
+        return true;
+    case DRM_FORMAT_YUV420:
+        vv_store_planar(f, place);
+        return true;
+    case DRM_FORMAT_XRGB8888:
+        return vv_store_rgb(f, place);
     default:
         return false;
     }

@@ -59,4 +59,22 @@ bool vv_frame_convert(VVFrame *f, uint32_t fourcc, unsigned depth,
                       uint32_t left, uint32_t top, uint32_t width,
                       uint32_t height, const VVSource *src);
 
+/**
+ * struct VVPlace - where rows of a raw frame go
+ * @row: stores @len bytes at the start of row @y of plane @plane
+ */
+typedef struct VVPlace {
+    void (*row)(void *opaque, unsigned plane, uint32_t y, const void *data,
+                uint32_t len);
+    void *opaque;
+} VVPlace;
+
+/**
+ * vv_frame_store - the other way round: @f, which is 4:2:0, as a raw frame
+ * @fourcc: DRM_FORMAT_NV12, YUV420 or XRGB8888 for 8 bits, P010 for 10
+ *
+ * Returns: false if @f can't be had as @fourcc
+ */
+bool vv_frame_store(const VVFrame *f, uint32_t fourcc, const VVPlace *place);
+
 #endif

@@ -249,6 +249,9 @@ static char *vv_arguments(const VVGuest *g, const VVMachine *m,
     g_string_append_printf(args, " -device %s,x-av1=on,max-streams=%u",
                            pci ? "virtio-video-pci" : "virtio-video-device",
                            config->max_streams);
+    if (config->x_controls) {
+        g_string_append(args, ",x-controls=on");
+    }
     if (pci) {
         g_string_append_printf(args, ",addr=%02x.0", VV_PCI_SLOT);
     }

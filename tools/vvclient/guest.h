@@ -15,12 +15,14 @@
  * @transport: "pci" or "mmio"; NULL: the machine's usual one
  * @codec: type and properties of a codec object; NULL: the device's own
  * @max_streams: of the device
+ * @x_controls: controls that are not in the draft
  */
 typedef struct VVGuestConfig {
     const char *machine;
     const char *transport;
     const char *codec;
     unsigned max_streams;
+    bool x_controls;
 } VVGuestConfig;
 
 /**

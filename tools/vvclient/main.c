@@ -45,6 +45,65 @@ static GOptionEntry decode_options[] = {
     { NULL }
 };
 
+/* What `encode` and `transcode` have in common */
+static GOptionEntry encoder_options[] = {
+    { "codec-format", 'c', 0, G_OPTION_ARG_STRING, &args.coded,
+      "what to encode to", "h264|hevc|vp8|vp9|mpeg2|mpeg4" },
+    { "bitrate", 'b', 0, G_OPTION_ARG_STRING, &args.bitrate,
+      "bits per second of the video, such as 800k or 2M", "RATE" },
+    { "profile", 0, 0, G_OPTION_ARG_STRING, &args.profile,
+      "such as main or high; vp8 and vp9: 0 to 3", "PROFILE" },
+    { "level", 0, 0, G_OPTION_ARG_STRING, &args.level,
+      "such as 4.1; mpeg2: low, main, high-1440 or high", "LEVEL" },
+    { "bitrate-mode", 0, 0, G_OPTION_ARG_STRING, &args.bitrate_mode,
+      "constant bitrate or peaks", "vbr|cbr" },
+    { "gop", 0, 0, G_OPTION_ARG_STRING, &args.gop,
+      "frames from one key frame to the next", "N" },
+    { "b-frames", 0, 0, G_OPTION_ARG_STRING, &args.b_frames,
+      "B frames between two others", "N" },
+    { "min-qp", 0, 0, G_OPTION_ARG_STRING, &args.min_qp,
+      "lowest quantizer, in the coded format's units", "N" },
+    { "max-qp", 0, 0, G_OPTION_ARG_STRING, &args.max_qp,
+      "highest quantizer", "N" },
+    { "no-prepend-headers", 0, 0, G_OPTION_ARG_NONE, &args.no_prepend,
+      "headers only before the first key frame", NULL },
+    { "force-key", 0, 0, G_OPTION_ARG_STRING, &args.force_key,
+      "make these frames key frames, from 0", "FRAME[,FRAME...]" },
+    { "set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &args.set,
+      "change a control at a frame; may be there several times",
+      "FRAME:CONTROL=VALUE" },
+    { "scatter", 0, 0, G_OPTION_ARG_NONE, &args.scatter,
+      "back every resource with single, shuffled pages", NULL },
+    { "verbose", 'v', 0, G_OPTION_ARG_NONE, &args.verbose,
+      "say what the device took instead of what was asked for", NULL },
+    { NULL }
+};
+
+static GOptionEntry encode_options[] = {
+    { "raw", 0, 0, G_OPTION_ARG_STRING, &args.raw,
+      "raw format; without it the one that loses nothing",
+      "nv12|yu12|p010|xrgb" },
+    { "output", 'o', 0, G_OPTION_ARG_FILENAME, &args.output,
+      "write the video there", "OUT" },
+    { "compare", 0, 0, G_OPTION_ARG_NONE, &args.compare,
+      "encode natively with the same settings, too", NULL },
+    { "streams", 0, 0, G_OPTION_ARG_INT, &args.streams,
+      "encode the file so many times at once", "N" },
+    { "limit", 0, 0, G_OPTION_ARG_INT, &args.limit,
+      "only the first N frames", "N" },
+    { NULL }
+};
+
+static GOptionEntry transcode_options[] = {
+    { "raw", 0, 0, G_OPTION_ARG_STRING, &args.raw,
+      "raw format between the streams", "nv12|yu12|p010|xrgb" },
+    { "copy", 0, 0, G_OPTION_ARG_NONE, &args.copy,
+      "copy frames, also where both streams could share them", NULL },
+    { "limit", 0, 0, G_OPTION_ARG_INT, &args.limit,
+      "only the first N packets", "N" },
+    { NULL }
+};
+
 static GOptionEntry native_options[] = {
     { "output", 'o', 0, G_OPTION_ARG_FILENAME, &args.output,
       "write the frames there, - is the standard output", "OUT.y4m" },
@@ -77,18 +136,20 @@ static GOptionEntry survive_options[] = {
 
 typedef struct VVCommandInfo {
     const char *name;
-    const char *parameter;      /* "FILE", more with "...", or NULL */
+    const char *parameter;      /* "FILE", "IN OUT", "A B...", or NULL */
     const char *summary;
     const char *description;
     GOptionEntry *options;
     bool guest;                 /* takes guest_options, too */
     int (*run)(const VVArgs *args);
+    bool encoder;               /* takes encoder_options, too */
 } VVCommandInfo;
 
 static const VVCommandInfo commands[] = {
     { "caps", NULL,
-      "Prints what the device can do: coded formats, raw formats, and which "
-      "goes with which. AV1 is there because vvclient sets x-av1=on.",
+      "Prints what the device can do: what it decodes and encodes, and to or "
+      "from which raw formats. AV1 is there because vvclient sets x-av1=on, "
+      "and some controls because it sets x-controls=on.",
       NULL, NULL, true, vv_cmd_caps },
     { "decode", "FILE",
       "Decodes the video of FILE through the device.",
@@ -104,6 +165,48 @@ static const VVCommandInfo commands[] = {
       "  vvclient decode clip.mp4 --md5 --transport mmio --scatter\n"
       "  vvclient decode clip.mp4 --codec video-codec-libav,threads=4",
       decode_options, true, vv_cmd_decode },
+    { "encode", "FILE",
+      "Encodes the video of FILE, a .y4m or anything that libavcodec decodes, "
+      "through the device.",
+      "Exit status: 0 if every frame was encoded without error, 1 if not\n"
+      "(messages say which and why), 2 if the command line makes no sense.\n"
+      "\n"
+      "The name of OUT says what is written: a container (.mp4, .mkv, .webm,\n"
+      ".ivf) or the coded frames as they are (.h264, .hevc, .m2v, .m4v).\n"
+      "\n"
+      "What was encoded is decoded natively and compared with the source: the\n"
+      "PSNR is that of the mean error of all frames, at the depth that was\n"
+      "encoded. With --compare the same is done with what libavcodec makes\n"
+      "natively with the same settings. Settings that change with --set and\n"
+      "--force-key are the device's only.\n"
+      "\n"
+      "The draft has no frame rate: the device takes 30 frames for a second.\n"
+      "RATE is scaled for that.\n"
+      "\n"
+      "--set changes controls in the input queue, so that they take effect\n"
+      "at exactly that frame: bitrate, profile, level, bitrate-mode, gop,\n"
+      "b-frames, force-key, min-qp, max-qp, prepend-headers. All but the\n"
+      "first three are not in the draft; vvclient sets x-controls=on for\n"
+      "them.\n"
+      "\n"
+      "Examples:\n"
+      "  vvclient encode clip.y4m -c h264 -b 2M -o clip.mp4\n"
+      "  vvclient encode clip.mp4 -c vp9 -b 800k --compare\n"
+      "  vvclient encode clip.mp4 -c hevc --raw p010 --gop 30 -o clip.hevc\n"
+      "  vvclient encode clip.mp4 -c h264 --set 100:bitrate=300k "
+      "--force-key 50",
+      encode_options, true, vv_cmd_encode, true },
+    { "transcode", "IN OUT",
+      "Decodes the video of IN and encodes it to OUT, with two streams of one "
+      "device at once.",
+      "Frames go from the decoder's output buffers into the encoder without a\n"
+      "copy: the same guest memory is attached to both. Where the size of the\n"
+      "frames changes, another file is begun: OUT, then OUT-2 and so on. For\n"
+      "the options see 'vvclient encode --help'.\n"
+      "\n"
+      "Example:\n"
+      "  vvclient transcode clip.mp4 clip.webm -c vp9 -b 1M",
+      transcode_options, true, vv_cmd_transcode, true },
     { "native", "FILE",
       "Decodes the video of FILE with libavcodec in this process, for "
       "comparison.",
@@ -137,6 +240,14 @@ static const char vv_help[] =
 "  vvclient caps   [--json] [GUEST OPTIONS]\n"
 "  vvclient decode FILE [--raw nv12|yu12|p010|xrgb] [-o OUT.y4m] [--md5]\n"
 "                  [--scatter] [--streams N] [--json] [GUEST OPTIONS]\n"
+"  vvclient encode FILE -c h264|hevc|vp8|vp9|mpeg2|mpeg4 [-o OUT] [-b RATE]\n"
+"                  [--raw nv12|yu12|p010|xrgb] [--profile P] [--level L]\n"
+"                  [--bitrate-mode vbr|cbr] [--gop N] [--b-frames N]\n"
+"                  [--min-qp N] [--max-qp N] [--no-prepend-headers]\n"
+"                  [--force-key FRAME,...] [--set FRAME:CONTROL=VALUE]...\n"
+"                  [--compare] [--scatter] [--streams N] [--limit N]\n"
+"                  [--verbose] [--json] [GUEST OPTIONS]\n"
+"  vvclient transcode IN OUT -c CODEC [--copy] [options as with encode]\n"
 "  vvclient native FILE [-o OUT.y4m] [--md5] [--threads N] [--json]\n"
 "  vvclient bench  FILE [--limit N] [--rounds N] [--json] [GUEST OPTIONS]\n"
 "  vvclient survive GOOD BAD... [--cuts N] [--seed N] [GUEST OPTIONS]\n"
@@ -145,7 +256,8 @@ static const char vv_help[] =
 "  Starts a QEMU whose machine has a virtio-video device and no guest, and\n"
 "  drives the device as a guest's driver does. The video of FILE, in any\n"
 "  container that libavformat knows, is decoded by the device; frames come\n"
-"  back through memory that vvclient shares with QEMU.\n"
+"  back through memory that vvclient shares with QEMU. Frames that are to be\n"
+"  encoded go the other way.\n"
 "\n"
 "GUEST OPTIONS\n"
 "  --transport pci|mmio   how the device is attached; pci\n"
@@ -195,8 +307,8 @@ static void vv_usage_error(void)
 
 static void vv_check_args(const VVCommandInfo *cmd, int argc)
 {
-    if (cmd->parameter && strstr(cmd->parameter, "...")) {
-        if (argc < 3) {
+    if (cmd->parameter && strchr(cmd->parameter, ' ')) {
+        if (argc < 3 || (argc > 3 && !strstr(cmd->parameter, "..."))) {
             error_report("%s takes %s", cmd->name, cmd->parameter);
             vv_usage_error();
         }
@@ -234,6 +346,9 @@ static int vv_run_command(const VVCommandInfo *cmd, int argc, char **argv)
     g_option_context_set_summary(context, cmd->summary);
     if (cmd->description) {
         g_option_context_set_description(context, cmd->description);
+    }
+    if (cmd->encoder) {
+        g_option_context_add_main_entries(context, encoder_options, NULL);
     }
     if (cmd->options) {
         g_option_context_add_main_entries(context, cmd->options, NULL);

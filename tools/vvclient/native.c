@@ -11,6 +11,7 @@
 #include "qapi/error.h"
 #include "native.h"
 
+#include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
 
 #define VV_NATIVE_MAX_THREADS   16
@@ -27,7 +28,47 @@ typedef struct VVNative {
     VVNativeResult *result;
 } VVNative;
 
-static bool vv_native_open(VVNative *n, unsigned threads, Error **errp)
+static void vv_copy_plane(VVFrame *f, unsigned plane, const AVFrame *av)
+{
+    const unsigned shift = plane ? 1 : 0;
+    const uint32_t len = vv_frame_row_bytes(f, plane);
+    const size_t left = (av->crop_left >> shift) * (f->depth > 8 ? 2 : 1);
+    const size_t top = av->crop_top >> shift;
+    uint8_t *dst = vv_frame_plane(f, plane);
+
+    for (uint32_t y = 0; y < vv_frame_rows(f, plane); y++, dst += len) {
+        memcpy(dst, av->data[plane] +
+               (ptrdiff_t)(top + y) * av->linesize[plane] + left, len);
+    }
+}
+
+bool vv_native_check(const AVFrame *av, Error **errp)
+{
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(av->format);
+
+    if (desc->log2_chroma_w != 1 || desc->log2_chroma_h != 1) {
+        error_setg(errp, "a frame is %s, not 4:2:0", desc->name);
+        return false;
+    }
+    return true;
+}
+
+bool vv_native_picture(const AVFrame *av, VVFrame *f, Error **errp)
+{
+    if (!vv_native_check(av, errp)) {
+        return false;
+    }
+    vv_frame_reset(f, av->width - av->crop_left - av->crop_right,
+                   av->height - av->crop_top - av->crop_bottom,
+                   av_pix_fmt_desc_get(av->format)->comp[0].depth, false);
+    for (unsigned i = 0; i < VV_FRAME_PLANES; i++) {
+        vv_copy_plane(f, i, av);
+    }
+    return true;
+}
+
+static bool vv_native_open(VVNative *n, unsigned threads, int side_data,
+                           Error **errp)
 {
     const AVCodec *codec;
 
@@ -43,6 +84,7 @@ static bool vv_native_open(VVNative *n, unsigned threads, Error **errp)
     }
     n->avctx = avcodec_alloc_context3(codec);
     n->avctx->apply_cropping = 0;
+    n->avctx->export_side_data = side_data;
     n->avctx->thread_count = MIN(threads ?: g_get_num_processors(),
                                  VV_NATIVE_MAX_THREADS);
     n->avctx->thread_type = FF_THREAD_SLICE | FF_THREAD_FRAME;
@@ -117,8 +159,8 @@ static uint64_t vv_own_cpu_ns(void)
 }
 
 bool vv_native_decode(const VVMedia *media, unsigned threads, unsigned limit,
-                      VVNativeFn fn, void *opaque, VVNativeResult *result,
-                      Error **errp)
+                      int side_data, VVNativeFn fn, void *opaque,
+                      VVNativeResult *result, Error **errp)
 {
     VVNative n = {
         .media = media, .fn = fn, .opaque = opaque, .result = result
@@ -127,7 +169,7 @@ bool vv_native_decode(const VVMedia *media, unsigned threads, unsigned limit,
     int64_t start;
 
     memset(result, 0, sizeof(*result));
-    if (!vv_native_open(&n, threads, errp)) {
+    if (!vv_native_open(&n, threads, side_data, errp)) {
         vv_native_close(&n);
         return false;
     }
@@ -187,7 +229,7 @@ bool vv_native_decode_nv12(const VVMedia *media, unsigned threads,
                            Error **errp)
 {
     VVNv12 nv12 = { 0 };
-    bool ok = vv_native_decode(media, threads, limit, vv_to_nv12, &nv12,
+    bool ok = vv_native_decode(media, threads, limit, 0, vv_to_nv12, &nv12,
                                result, errp);
 
     sws_freeContext(nv12.sws);

@@ -9,6 +9,7 @@
 
 #include <libavutil/frame.h>
 #include "demux.h"
+#include "frame.h"
 
 /**
  * typedef VVNativeFn - what is done with a frame
@@ -35,6 +36,7 @@ typedef struct VVNativeResult {
  * vv_native_decode - decodes the first packets of a file
  * @threads: as video-codec-libav's property: 0 is one for each processor
  * @limit: number of packets; 0: all
+ * @side_data: AV_CODEC_EXPORT_DATA_* that frames are to have
  *
  * libavcodec gets the very bytes that the guest would, and nothing that only
  * the container knows.
@@ -42,8 +44,13 @@ typedef struct VVNativeResult {
  * Returns: false if there is no such decoder
  */
 bool vv_native_decode(const VVMedia *media, unsigned threads, unsigned limit,
-                      VVNativeFn fn, void *opaque, VVNativeResult *result,
-                      Error **errp);
+                      int side_data, VVNativeFn fn, void *opaque,
+                      VVNativeResult *result, Error **errp);
+
+/* Is a frame of 4:2:0?  False with @errp set if not */
+bool vv_native_check(const AVFrame *av, Error **errp);
+/* The visible part of a frame */
+bool vv_native_picture(const AVFrame *av, VVFrame *f, Error **errp);
 
 /**
  * vv_native_decode_nv12 - the same, each frame converted to NV12 into one of

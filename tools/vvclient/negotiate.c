@@ -14,119 +14,12 @@
 #define VV_OUTPUTS              10
 
 /*
- * Commands
- */
-
-/*
- * The answer to a command, waited for.  NULL if it did not come or was not
- * what it should be; @what is for the message.
- */
-static QVVEvent *vv_answer(VVStream *s, uint32_t cookie, const char *what)
-{
-    g_autoptr(QVVEvent) ev = NULL;
-
-    qvv_flush(s->dec->drv);
-    ev = qvv_wait_cookie(s->dec->drv, cookie, VV_SILENCE_US);
-    if (!ev) {
-        vv_broken_rule(s->dec, "stream %u: no answer to %s", s->id, what);
-        return NULL;
-    }
-    if (ev->malformed) {
-        vv_broken_rule(s->dec, "stream %u: malformed answer to %s", s->id,
-                       what);
-        return NULL;
-    }
-    return g_steal_pointer(&ev);
-}
-
-/* A stream error that is not handled yet, as it came while we waited */
-static bool vv_is_failing(const VVStream *s)
-{
-    for (GList *l = s->dec->drv->stash.head; l; l = l->next) {
-        const QVVEvent *ev = l->data;
-
-        if (ev->stream == s->id &&
-            ev->type == VIRTIO_VIDEO_CMD_STREAM_CLOSE &&
-            (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_STANDALONE)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/*
- * A command of the negotiation was refused.  That is no news when the stream
- * has failed meanwhile: then nothing is reported here, and the stream error
- * will be, when its event is handled.
- */
-static void vv_was_refused(VVStream *s, const QVVEvent *ev, const char *what)
-{
-    g_autofree char *text = qvv_event_str(ev);
-
-    if (!vv_is_failing(s)) {
-        vv_broken_rule(s->dec, "%s was refused: %s", what, text);
-    }
-}
-
-static bool vv_do(VVStream *s, uint32_t cookie, const char *what)
-{
-    g_autoptr(QVVEvent) ev = vv_answer(s, cookie, what);
-
-    if (ev && vv_refused(ev)) {
-        vv_was_refused(s, ev, what);
-        return false;
-    }
-    return ev != NULL;
-}
-
-/* SET_PARAMS; @blocked is set, but never cleared */
-static QVVEvent *vv_set(VVStream *s, GByteArray *set, const char *what,
-                        bool *blocked)
-{
-    g_autoptr(QVVEvent) ev = NULL;
-
-    ev = vv_answer(s, qvv_set_params(s->dec->drv, s->id,
-                                     VIRTIO_VIDEO_QUEUE_TYPE_MAIN, set), what);
-    if (!ev) {
-        return NULL;
-    }
-    if (vv_refused(ev) || !ev->has_params) {
-        vv_was_refused(s, ev, what);
-        return NULL;
-    }
-    if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_BLOCKED) {
-        *blocked = true;
-    }
-    return g_steal_pointer(&ev);
-}
-
-/*
  * Buffers
  */
 
 static QVVPlacement vv_placement(const VVDecode *dec)
 {
     return dec->opts->scatter ? QVV_SCATTERED : QVV_CONTIGUOUS;
-}
-
-/* Tells the device of all resources of a pool */
-static bool vv_attach(VVStream *s, uint32_t container, const QVVPool *pool,
-                      const char *what, bool *blocked)
-{
-    g_autoptr(GByteArray) set = qvv_set_new(container);
-    g_autoptr(QVVEvent) ev = NULL;
-
-    qvv_set_num_resources(set, pool->n);
-    for (unsigned i = 0; i < pool->n; i++) {
-        qvv_set_pages(set, &pool->res[i]);
-    }
-    ev = vv_set(s, set, what, blocked);
-    if (ev && ev->params.num_resources != pool->n) {
-        vv_broken_rule(s->dec, "%s: %u instead of %u resources", what,
-                       ev->params.num_resources, pool->n);
-        return false;
-    }
-    return ev != NULL;
 }
 
 static bool vv_make_inputs(VVStream *s, const QVVCodedCaps *caps,
@@ -146,7 +39,7 @@ static bool vv_make_inputs(VVStream *s, const QVVCodedCaps *caps,
     for (unsigned i = 0; i < n; i++) {
         s->free_inputs[s->n_free_inputs++] = n - 1 - i;
     }
-    return vv_attach(s, VIRTIO_VIDEO_TLV_CODED_SET, s->inputs,
+    return vv_attach(&s->talk, VIRTIO_VIDEO_TLV_CODED_SET, s->inputs,
                      "attaching coded buffers", blocked);
 }
 
@@ -168,13 +61,13 @@ static bool vv_drop_outputs(VVStream *s, bool *blocked)
     if (!s->outputs) {
         return true;
     }
-    if (!vv_do(s, qvv_queue_reset(s->dec->drv, s->id,
-                                  VIRTIO_VIDEO_QUEUE_TYPE_OUTPUT),
+    if (!vv_do(&s->talk, qvv_queue_reset(s->dec->drv, s->id,
+                                         VIRTIO_VIDEO_QUEUE_TYPE_OUTPUT),
                "QUEUE_RESET of the output queue")) {
         return false;
     }
     qvv_set_num_resources(set, 0);
-    ev = vv_set(s, set, "detaching frame buffers", blocked);
+    ev = vv_set(&s->talk, set, "detaching frame buffers", blocked);
     if (!ev) {
         return false;
     }
@@ -195,7 +88,7 @@ static bool vv_make_outputs(VVStream *s, bool *blocked)
     unsigned n;
 
     if (!caps) {
-        return vv_broken_rule(dec, "raw format 0x%x is not in the caps",
+        return vv_broken_rule(&s->talk, "raw format 0x%x is not in the caps",
                               s->raw.fourcc);
     }
     for (unsigned i = 0; i < s->layout.n_buffers; i++) {
@@ -205,13 +98,13 @@ static bool vv_make_outputs(VVStream *s, bool *blocked)
     n = MIN(n, caps->num_resources.max);
     n = MAX(n, MAX(caps->num_resources.min, 1));
     if (n * size > budget) {
-        return vv_broken_rule(dec, "%u frames of %ux%u do not fit into guest "
-                              "memory with %u streams", n, s->raw.width,
+        return vv_broken_rule(&s->talk, "%u frames of %ux%u do not fit into "
+                              "guest memory with %u streams", n, s->raw.width,
                               s->raw.height, dec->opts->streams);
     }
     s->outputs = qvv_pool_new(dec->drv, n, s->layout.n_buffers,
                               s->layout.buffer_size, vv_placement(dec));
-    return vv_attach(s, VIRTIO_VIDEO_TLV_RAW_SET, s->outputs,
+    return vv_attach(&s->talk, VIRTIO_VIDEO_TLV_RAW_SET, s->outputs,
                      "attaching frame buffers", blocked);
 }
 
@@ -240,8 +133,7 @@ static bool vv_use_format(VVStream *s, const QVVParams *p)
 {
     s->raw = p->raw;
     if (!qvv_layout(&s->layout, &s->raw)) {
-        return vv_broken_rule(s->dec, "stream %u: raw format %s of %ux%u "
-                              "makes no sense", s->id,
+        return vv_broken_rule(&s->talk, "raw format %s of %ux%u makes no sense",
                               qvv_fourcc_name(s->raw.fourcc), s->raw.width,
                               s->raw.height);
     }
@@ -255,8 +147,8 @@ static bool vv_use_crop(VVStream *s, const QVVParams *p)
         s->crop.width > s->raw.width - s->crop.left ||
         s->crop.top > s->raw.height ||
         s->crop.height > s->raw.height - s->crop.top) {
-        return vv_broken_rule(s->dec, "stream %u: crop %ux%u+%u+%u is not "
-                              "inside %ux%u", s->id, s->crop.width,
+        return vv_broken_rule(&s->talk, "crop %ux%u+%u+%u is not inside %ux%u",
+                              s->crop.width,
                               s->crop.height, s->crop.left, s->crop.top,
                               s->raw.width, s->raw.height);
     }
@@ -265,21 +157,9 @@ static bool vv_use_crop(VVStream *s, const QVVParams *p)
 
 static QVVEvent *vv_get_raw(VVStream *s)
 {
-    g_autoptr(QVVEvent) ev = NULL;
-
-    ev = vv_answer(s, qvv_get_params(s->dec->drv, s->id,
-                                     VIRTIO_VIDEO_QUEUE_TYPE_MAIN,
-                                     VIRTIO_VIDEO_TLV_RAW_SET), "GET_PARAMS");
-    if (!ev) {
-        return NULL;
-    }
-    if (vv_refused(ev) || !ev->has_params ||
-        !qvv_params_has(&ev->params, VIRTIO_VIDEO_TLV_RAW_FORMAT) ||
-        !qvv_params_has(&ev->params, VIRTIO_VIDEO_TLV_CROP)) {
-        vv_was_refused(s, ev, "GET_PARAMS of the raw format");
-        return NULL;
-    }
-    return g_steal_pointer(&ev);
+    return vv_get(&s->talk, VIRTIO_VIDEO_TLV_RAW_SET,
+                  1u << VIRTIO_VIDEO_TLV_RAW_FORMAT |
+                  1u << VIRTIO_VIDEO_TLV_CROP, "GET_PARAMS of the raw format");
 }
 
 /* The fourcc that the user wants; all else stays as it is */
@@ -297,9 +177,9 @@ static bool vv_choose_raw(VVStream *s, bool *blocked)
     raw.fourcc = s->dec->opts->fourcc;
     raw.modifier = 0;
     qvv_set_raw_format(set, &raw);
-    ev = vv_set(s, set, "the raw format", blocked);
+    ev = vv_set(&s->talk, set, "the raw format", blocked);
     if (ev && ev->params.raw.fourcc != s->dec->opts->fourcc) {
-        return vv_broken_rule(s->dec, "the device takes %s instead of %s",
+        return vv_broken_rule(&s->talk, "the device takes %s instead of %s",
                               qvv_fourcc_name(ev->params.raw.fourcc),
                               qvv_fourcc_name(s->dec->opts->fourcc));
     }
@@ -331,9 +211,9 @@ static bool vv_choose_coded(VVStream *s, bool *blocked)
     g_autoptr(QVVEvent) ev = NULL;
 
     qvv_set_coded_format(set, s->dec->media->coded_format);
-    ev = vv_set(s, set, "the coded format", blocked);
+    ev = vv_set(&s->talk, set, "the coded format", blocked);
     if (ev && ev->params.coded_format != s->dec->media->coded_format) {
-        return vv_broken_rule(s->dec, "the device takes %s instead of %s",
+        return vv_broken_rule(&s->talk, "the device takes %s instead of %s",
                               qvv_coded_format_name(ev->params.coded_format),
                               qvv_coded_format_name(
                                   s->dec->media->coded_format));
@@ -341,20 +221,15 @@ static bool vv_choose_coded(VVStream *s, bool *blocked)
     return ev != NULL;
 }
 
-static bool vv_unblock(VVStream *s, bool blocked)
-{
-    return !blocked || vv_do(s, qvv_unblock(s->dec->drv, s->id), "UNBLOCK");
-}
-
 bool vv_open_stream(VVStream *s)
 {
     VVDecode *dec = s->dec;
-    const QVVCodedCaps *caps = qvv_caps_coded(dec->guest->caps,
-                                              dec->media->coded_format);
+    const QVVCodedCaps *caps = qvv_caps_coder(dec->guest->caps,
+        VIRTIO_VIDEO_STREAM_TYPE_DECODER, dec->media->coded_format);
     bool blocked = false;
 
-    if (!vv_do(s, qvv_open(dec->drv, s->id, VIRTIO_VIDEO_STREAM_TYPE_DECODER),
-               "OPEN")) {
+    if (!vv_do(&s->talk, qvv_open(dec->drv, s->id,
+                                  VIRTIO_VIDEO_STREAM_TYPE_DECODER), "OPEN")) {
         return false;
     }
     s->open = true;
@@ -362,7 +237,7 @@ bool vv_open_stream(VVStream *s)
            (!dec->opts->fourcc || vv_choose_raw(s, &blocked)) &&
            vv_make_inputs(s, caps, &blocked) &&
            vv_prepare_outputs(s, &blocked) &&
-           vv_unblock(s, blocked);
+           vv_unblock(&s->talk, blocked);
 }
 
 bool vv_format_change(VVStream *s, const QVVEvent *ev)
@@ -373,8 +248,7 @@ bool vv_format_change(VVStream *s, const QVVEvent *ev)
 
     s->dec->result->format_changes++;
     if (!ev->has_params) {
-        return vv_broken_rule(s->dec, "stream %u: DPC without parameters",
-                              s->id);
+        return vv_broken_rule(&s->talk, "DPC without parameters");
     }
     if (qvv_params_has(p, VIRTIO_VIDEO_TLV_RAW_FORMAT)) {
         ok = vv_use_format(s, p);
@@ -382,12 +256,12 @@ bool vv_format_change(VVStream *s, const QVVEvent *ev)
     if (ok && qvv_params_has(p, VIRTIO_VIDEO_TLV_CROP)) {
         ok = vv_use_crop(s, p);
     }
-    if (!ok) {
+    if (!ok || !vv_settle(s)) {
         return false;
     }
     if (!vv_outputs_fit(s, &s->layout)) {
         if (!vv_drop_outputs(s, &blocked) || !vv_make_outputs(s, &blocked) ||
-            !vv_unblock(s, blocked)) {
+            !vv_unblock(&s->talk, blocked)) {
             return false;
         }
         qvv_hold(s->dec->drv);
@@ -395,7 +269,7 @@ bool vv_format_change(VVStream *s, const QVVEvent *ev)
         vv_queue_outputs(s);
         return true;
     }
-    if (!vv_unblock(s, blocked)) {
+    if (!vv_unblock(&s->talk, blocked)) {
         return false;
     }
     for (unsigned i = 0; i < s->outputs->n; i++) {
@@ -413,8 +287,9 @@ bool vv_close_stream(VVStream *s)
         return true;
     }
     if (s->refused) {
-        vv_complain(s, "the device refused %u frame buffers", s->refused);
+        vv_complain(&s->talk, "the device refused %u frame buffers",
+                    s->refused);
     }
     s->open = false;
-    return vv_do(s, qvv_close(s->dec->drv, s->id), "CLOSE");
+    return vv_do(&s->talk, qvv_close(s->dec->drv, s->id), "CLOSE");
 }

@@ -19,6 +19,14 @@
  * @threads: of `vvclient native`
  * @limit: packets; -1: the command's default
  * @rounds: of the benchmark
+ * @coded: name of a coded format, as those below of `vvclient encode`
+ * @bitrate, ..., @max_qp: values of controls, or NULL
+ * @no_prepend: headers only before the first key frame
+ * @force_key: "FRAME,FRAME,..." or NULL
+ * @set: "FRAME:CONTROL=VALUE", or NULL
+ * @compare: encode natively, too
+ * @copy: of `vvclient transcode`: frames are copied
+ * @verbose: say more
  * @cuts, @seed: of `vvclient survive`
  */
 typedef struct VVArgs {
@@ -36,6 +44,21 @@ typedef struct VVArgs {
     int threads;
     int limit;
     int rounds;
+    char *coded;
+    char *bitrate;
+    char *profile;
+    char *level;
+    char *bitrate_mode;
+    char *gop;
+    char *b_frames;
+    char *min_qp;
+    char *max_qp;
+    gboolean no_prepend;
+    char *force_key;
+    char **set;
+    gboolean compare;
+    gboolean copy;
+    gboolean verbose;
     int cuts;
     int seed;
 } VVArgs;
@@ -45,6 +68,8 @@ int vv_cmd_caps(const VVArgs *args);
 int vv_cmd_decode(const VVArgs *args);
 int vv_cmd_native(const VVArgs *args);
 int vv_cmd_bench(const VVArgs *args);
+int vv_cmd_encode(const VVArgs *args);
+int vv_cmd_transcode(const VVArgs *args);
 int vv_cmd_survive(const VVArgs *args);
 
 /* Frames a second, also if no time has passed */
