@@ -19,6 +19,7 @@
 #include "libqos/qgraph.h"
 #include "libqos/virtio-video.h"
 #include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_ring.h"
 #include "system/video-codec-test.h"
 
 #define MS                  1000                /* in microseconds */
@@ -43,6 +44,12 @@
 
 #define FEATURE(name)       (1ull << VIRTIO_VIDEO_F_##name)
 #define VERSION_1           (1ull << VIRTIO_F_VERSION_1)
+
+/* Kinds of rings, for QVVOptions.more_features, and a device that has all */
+#define PACKED              (1ull << VIRTIO_F_RING_PACKED)
+#define EVENT_IDX           (1ull << VIRTIO_RING_F_EVENT_IDX)
+#define IN_ORDER            (1ull << VIRTIO_F_IN_ORDER)
+#define ALL_RINGS           ",packed=on,in_order=on"
 
 /* What a stream of test_stream() has */
 #define N_INPUTS            8

@@ -146,6 +146,37 @@ static void test_libav_decodes(Rig *first)
     second_rig_free(r);
 }
 
+/* The kind of ring changes nothing: each of them, with one device */
+static void test_libav_rings(Rig *first)
+{
+    static const uint64_t features[] = { PACKED, EVENT_IDX, IN_ORDER };
+    g_auto(Clip) clip = { };
+    Rig *r;
+
+    if (!make_clip(&clip)) {
+        g_test_skip("no ffmpeg with libx264 to make a clip");
+        return;
+    }
+    r = libav_rig(first);
+    if (!r) {
+        return;
+    }
+    for (unsigned kind = 0; kind < 16; kind++) {
+        QVVOptions opts = { .indirect = kind & 8 };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {
+            opts.more_features |= kind & (1 << i) ? features[i] : 0;
+        }
+        qvv_stop(r->d);
+        start(r, &opts);
+        g_assert_cmphex(r->d->features & (PACKED | EVENT_IDX | IN_ORDER), ==,
+                        opts.more_features);
+        decode_clip(clip_stream(r, 0, QVV_SCATTERED), &clip);
+    }
+    qvv_stop(r->d);
+    second_rig_free(r);
+}
+
 /* The first unit with a wrong byte: something comes of it, or nothing */
 static void spoil_clip(TestStream *s, const Clip *clip, unsigned i)
 {
@@ -195,6 +226,8 @@ static void test_libav_bad_data(Rig *first)
 
 static const TestCase cases[] = {
     { "libav/decodes-h264", test_libav_decodes },
+    { "libav/same-frames-with-every-ring", test_libav_rings,
+      .device = ALL_RINGS },
     { "libav/bad-data-is-error", test_libav_bad_data },
 };
 

@@ -510,6 +510,10 @@ static const TestCase cases[] = {
     { "reset/while-closing", test_reset_while_closing },
     { "reset/command-ring", test_reset_command_ring },
     { "reset/event-ring", test_reset_event_ring },
+    { "reset/packed-command-ring", test_reset_command_ring,
+      .device = ALL_RINGS, .opts = { .more_features = PACKED } },
+    { "reset/packed-event-ring", test_reset_event_ring,
+      .device = ALL_RINGS, .opts = { .more_features = PACKED } },
 
     { "stop/memory-unchanged-while-stopped", test_stop_memory },
     { "stop/never-waits-for-the-codec", test_stop_hanging_codec },
@@ -520,6 +524,10 @@ static const TestCase cases[] = {
     { "migrate/idle-device", test_migrate_idle, .more_threads = true },
     { "migrate/waiting-events-go-along", test_migrate_events,
       .opts = { .manual_events = true }, .more_threads = true },
+    { "migrate/packed-rings-go-along", test_migrate_events,
+      .device = ALL_RINGS, .opts = {
+          .manual_events = true, .more_features = PACKED | EVENT_IDX
+      }, .more_threads = true },
     { "migrate/other-capabilities-are-refused", test_migrate_other_caps,
       .more_threads = true },
     { "migrate/open-stream-is-refused", test_migrate_open_stream },

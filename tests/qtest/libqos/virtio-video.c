@@ -144,77 +144,310 @@ char *qvv_ram_file_args(const QVVRamFile *file)
  * Virtqueues
  */
 
-static void qvv_queue_init(QVVQueue *q, QVirtQueue *vq)
+/* Chain ends in the driver's own notes; UINT16_MAX is no descriptor */
+#define QVV_CHAIN_END       UINT16_MAX
+/* Descriptors of an indirect table; longer chains are direct ones */
+#define QVV_TABLE_DESCS     4
+#define QVV_TABLE_SIZE      (QVV_TABLE_DESCS * sizeof(struct vring_desc))
+
+static bool qvv_has_feature(QVVDriver *d, unsigned feature)
 {
-    q->vq = vq;
-    q->free_descs = g_new(uint16_t, vq->size);
-    q->chain_next = g_new(uint16_t, vq->size);
-    q->num_free = vq->size;
-    q->avail_idx = 0;
-    q->kicked_idx = 0;
-    q->used_idx = 0;
+    return d->features & (1ull << feature);
+}
+
+static void qvv_queue_init(QVVDriver *d, QVVQueue *q, QVirtQueue *vq)
+{
+    *q = (QVVQueue) {
+        .vq = vq,
+        .packed = qvv_has_feature(d, VIRTIO_F_RING_PACKED),
+        .event_idx = qvv_has_feature(d, VIRTIO_RING_F_EVENT_IDX),
+        .indirect = d->opts.indirect &&
+                    qvv_has_feature(d, VIRTIO_RING_F_INDIRECT_DESC),
+        .free_ids = g_new(uint16_t, vq->size),
+        .chain_next = g_new(uint16_t, vq->size),
+        .num_free = vq->size,
+    };
     for (unsigned i = 0; i < vq->size; i++) {
-        q->free_descs[i] = vq->size - 1 - i;
+        q->free_ids[i] = i;
+    }
+    if (q->indirect) {
+        q->tables = guest_alloc(d->alloc, vq->size * QVV_TABLE_SIZE);
+    }
+    if (q->packed) {
+        /* libqos has made a split ring of it; indexes count modulo 2^16 */
+        g_autofree uint8_t *zeroes = g_malloc0(vq->size *
+                                               sizeof(struct vring_desc));
+
+        g_assert(is_power_of_2(vq->size));
+        qvv_ram_write(&d->ram, vq->desc, zeroes,
+                      vq->size * sizeof(struct vring_desc));
     }
 }
 
-static void qvv_queue_cleanup(QVVQueue *q)
+static void qvv_queue_cleanup(QVVDriver *d, QVVQueue *q)
 {
-    g_clear_pointer(&q->free_descs, g_free);
-    g_clear_pointer(&q->chain_next, g_free);
-    q->vq = NULL;
+    if (q->tables) {
+        guest_free(d->alloc, q->tables);
+    }
+    g_free(q->free_ids);
+    g_free(q->chain_next);
+    *q = (QVVQueue) { 0 };
 }
 
-static void qvv_queue_write_desc(QVVDriver *d, QVVQueue *q, uint16_t index,
-                                 const QVVDesc *desc, int next)
+/* The descriptor that the next chain begins with */
+static uint16_t qvv_queue_next_id(const QVVQueue *q)
 {
-    struct vring_desc vd = {
+    return q->free_ids[q->free_head];
+}
+
+/* In turns, as a device with VIRTIO_F_IN_ORDER expects it */
+static uint16_t qvv_queue_take_id(QVVQueue *q)
+{
+    uint16_t id = qvv_queue_next_id(q);
+
+    q->free_head = (q->free_head + 1) % q->vq->size;
+    q->num_free--;
+    return id;
+}
+
+/* Returns: how many descriptors the chain had */
+static unsigned qvv_queue_free_chain(QVVQueue *q, uint16_t id)
+{
+    unsigned n = 0;
+
+    while (id != QVV_CHAIN_END) {
+        g_assert_cmpuint(q->num_free, <, q->vq->size);
+        q->free_ids[(q->free_head + q->num_free++) % q->vq->size] = id;
+        id = q->chain_next[id];
+        n++;
+    }
+    return n;
+}
+
+static struct vring_desc qvv_split_desc(const QVVDesc *desc, uint16_t flags,
+                                        uint16_t next)
+{
+    return (struct vring_desc) {
         .addr = cpu_to_le64(desc->addr),
         .len = cpu_to_le32(desc->len),
-        .flags = cpu_to_le16((desc->write ? VRING_DESC_F_WRITE : 0) |
-                             (next >= 0 ? VRING_DESC_F_NEXT : 0)),
-        .next = cpu_to_le16(next >= 0 ? next : 0),
+        .flags = cpu_to_le16(flags | (desc->write ? VRING_DESC_F_WRITE : 0)),
+        .next = cpu_to_le16(next),
     };
-
-    qvv_ram_write(&d->ram, q->vq->desc + index * sizeof(vd), &vd, sizeof(vd));
 }
 
-/* Chain ends in the driver's own notes; UINT16_MAX is no descriptor */
-#define QVV_CHAIN_END UINT16_MAX
+static struct vring_packed_desc qvv_packed_desc(const QVVDesc *desc,
+                                                uint16_t flags, uint16_t id)
+{
+    return (struct vring_packed_desc) {
+        .addr = cpu_to_le64(desc->addr),
+        .len = cpu_to_le32(desc->len),
+        .id = cpu_to_le16(id),
+        .flags = cpu_to_le16(flags | (desc->write ? VRING_DESC_F_WRITE : 0)),
+    };
+}
+
+/* The chain as a table; what stands for it in the ring */
+static QVVDesc qvv_queue_write_table(QVVDriver *d, QVVQueue *q, uint16_t id,
+                                     const QVVDesc *desc, unsigned n)
+{
+    QVVDesc table = {
+        .addr = q->tables + id * QVV_TABLE_SIZE,
+        .len = n * sizeof(struct vring_desc),
+    };
+
+    QEMU_BUILD_BUG_ON(sizeof(struct vring_desc) !=
+                      sizeof(struct vring_packed_desc));
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t addr = table.addr + i * sizeof(struct vring_desc);
+
+        if (q->packed) {
+            struct vring_packed_desc pd = qvv_packed_desc(&desc[i], 0, 0);
+
+            qvv_ram_write(&d->ram, addr, &pd, sizeof(pd));
+        } else {
+            bool last = i + 1 == n;
+            struct vring_desc vd = qvv_split_desc(&desc[i],
+                                                  last ? 0 : VRING_DESC_F_NEXT,
+                                                  last ? 0 : i + 1);
+
+            qvv_ram_write(&d->ram, addr, &vd, sizeof(vd));
+        }
+    }
+    return table;
+}
+
+static void qvv_split_add(QVVDriver *d, QVVQueue *q, uint16_t id,
+                          const QVVDesc *desc, unsigned n, uint16_t flags)
+{
+    uint64_t ring = q->vq->avail + offsetof(struct vring_avail, ring);
+    uint16_t head = cpu_to_le16(id);
+
+    for (unsigned i = 0; i < n; i++) {
+        bool last = i + 1 == n;
+        uint16_t next = q->chain_next[id];
+        struct vring_desc vd;
+
+        vd = qvv_split_desc(&desc[i], flags | (last ? 0 : VRING_DESC_F_NEXT),
+                            last ? 0 : next);
+        qvv_ram_write(&d->ram, q->vq->desc + id * sizeof(vd), &vd, sizeof(vd));
+        id = next;
+    }
+    qvv_ram_write(&d->ram, ring + q->avail_idx % q->vq->size * sizeof(head),
+                  &head, sizeof(head));
+    q->avail_idx++;
+}
+
+/*
+ * Packed rings
+ *
+ * The counter is 1 in the first round, 0 in the second and so on; a descriptor
+ * is available when AVAIL is the counter and USED is not, used when both are.
+ */
+
+static bool qvv_wrap_counter(const QVVQueue *q, uint16_t idx)
+{
+    return !(idx / q->vq->size % 2);
+}
+
+static uint64_t qvv_packed_addr(const QVVQueue *q, uint16_t idx)
+{
+    return q->vq->desc + idx % q->vq->size * sizeof(struct vring_packed_desc);
+}
+
+static uint64_t qvv_packed_flags_addr(const QVVQueue *q, uint16_t idx)
+{
+    return qvv_packed_addr(q, idx) + offsetof(struct vring_packed_desc, flags);
+}
+
+/*
+ * The flags of the first descriptor that is not published yet come with
+ * qvv_queue_publish(): so the device sees nothing before that.
+ */
+static void qvv_packed_add(QVVDriver *d, QVVQueue *q, uint16_t id,
+                           const QVVDesc *desc, unsigned n, uint16_t flags)
+{
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t f = flags | (i + 1 < n ? VRING_DESC_F_NEXT : 0) |
+                     1 << (qvv_wrap_counter(q, q->avail_idx) ?
+                           VRING_PACKED_DESC_F_AVAIL :
+                           VRING_PACKED_DESC_F_USED);
+        struct vring_packed_desc pd = qvv_packed_desc(&desc[i], f, id);
+        bool first = q->avail_idx == q->published_idx;
+
+        if (first) {
+            q->head_flags = le16_to_cpu(pd.flags);
+        }
+        qvv_ram_write(&d->ram, qvv_packed_addr(q, q->avail_idx), &pd,
+                      first ? offsetof(struct vring_packed_desc, flags) :
+                      sizeof(pd));
+        q->avail_idx++;
+    }
+}
+
+static bool qvv_packed_wants_kick(QVVDriver *d, QVVQueue *q)
+{
+    uint16_t flags = qvv_ram_load_acquire16(&d->ram, q->vq->used +
+        offsetof(struct vring_packed_desc_event, flags));
+    uint16_t new = q->avail_idx % q->vq->size;
+    uint16_t event, off_wrap;
+
+    if (flags != VRING_PACKED_EVENT_FLAG_DESC) {
+        return flags == VRING_PACKED_EVENT_FLAG_ENABLE;
+    }
+    off_wrap = qvv_ram_load_acquire16(&d->ram, q->vq->used +
+        offsetof(struct vring_packed_desc_event, off_wrap));
+    event = off_wrap & ~(1 << VRING_PACKED_EVENT_F_WRAP_CTR);
+    if (off_wrap >> VRING_PACKED_EVENT_F_WRAP_CTR !=
+        qvv_wrap_counter(q, q->avail_idx)) {
+        event -= q->vq->size;
+    }
+    return vring_need_event(event, new,
+                            new - (uint16_t)(q->avail_idx - q->kicked_idx));
+}
+
+static bool qvv_packed_pop(QVVDriver *d, QVVQueue *q, uint16_t *id,
+                           uint32_t *len)
+{
+    bool counter = qvv_wrap_counter(q, q->used_idx);
+    uint16_t flags = qvv_ram_load_acquire16(&d->ram,
+        qvv_packed_flags_addr(q, q->used_idx));
+    struct vring_packed_desc pd;
+
+    if (!!(flags & (1 << VRING_PACKED_DESC_F_AVAIL)) != counter ||
+        !!(flags & (1 << VRING_PACKED_DESC_F_USED)) != counter) {
+        return false;
+    }
+    qvv_ram_read(&d->ram, qvv_packed_addr(q, q->used_idx), &pd, sizeof(pd));
+    *id = le16_to_cpu(pd.id);
+    *len = le32_to_cpu(pd.len);
+    return true;
+}
+
+/* The next interrupt is wanted for the very next chain */
+static void qvv_packed_set_event(QVVDriver *d, QVVQueue *q)
+{
+    uint16_t off_wrap = q->used_idx % q->vq->size |
+                        qvv_wrap_counter(q, q->used_idx) <<
+                        VRING_PACKED_EVENT_F_WRAP_CTR;
+
+    qvv_ram_store_release16(&d->ram, q->vq->avail +
+        offsetof(struct vring_packed_desc_event, off_wrap), off_wrap);
+    qvv_ram_store_release16(&d->ram, q->vq->avail +
+        offsetof(struct vring_packed_desc_event, flags),
+        VRING_PACKED_EVENT_FLAG_DESC);
+}
+
+/*
+ * Both kinds of ring
+ */
 
 int qvv_queue_add(QVVDriver *d, QVVQueue *q, const QVVDesc *desc, unsigned n)
 {
-    uint16_t head, index;
-    uint16_t slot = q->avail_idx % q->vq->size;
-    uint16_t val;
+    bool indirect = q->indirect && n <= QVV_TABLE_DESCS;
+    uint16_t flags = indirect ? VRING_DESC_F_INDIRECT : 0;
+    unsigned n_ids = indirect ? 1 : n;
+    uint16_t head, id;
+    QVVDesc table;
 
     g_assert_cmpuint(n, >, 0);
-    if (n > q->num_free) {
+    if (n_ids > q->num_free) {
         return -1;
     }
 
-    head = index = q->free_descs[--q->num_free];
-    for (unsigned i = 0; i < n; i++) {
-        bool last = i + 1 == n;
-        uint16_t next = last ? QVV_CHAIN_END : q->free_descs[--q->num_free];
-
-        qvv_queue_write_desc(d, q, index, &desc[i], last ? -1 : next);
-        q->chain_next[index] = next;
-        index = next;
+    head = id = qvv_queue_take_id(q);
+    for (unsigned i = 1; i < n_ids; i++) {
+        q->chain_next[id] = qvv_queue_next_id(q);
+        id = qvv_queue_take_id(q);
     }
+    q->chain_next[id] = QVV_CHAIN_END;
 
-    val = cpu_to_le16(head);
-    qvv_ram_write(&d->ram, q->vq->avail + offsetof(struct vring_avail, ring) +
-                  slot * sizeof(val), &val, sizeof(val));
-    q->avail_idx++;
+    if (indirect) {
+        table = qvv_queue_write_table(d, q, head, desc, n);
+        desc = &table;
+    }
+    if (q->packed) {
+        qvv_packed_add(d, q, head, desc, n_ids, flags);
+    } else {
+        qvv_split_add(d, q, head, desc, n_ids, flags);
+    }
     return head;
 }
 
 static void qvv_queue_publish(QVVDriver *d, QVVQueue *q)
 {
-    qvv_ram_store_release16(&d->ram,
-                            q->vq->avail + offsetof(struct vring_avail, idx),
-                            q->avail_idx);
+    if (q->published_idx == q->avail_idx) {
+        return;
+    }
+    if (q->packed) {
+        qvv_ram_store_release16(&d->ram,
+                                qvv_packed_flags_addr(q, q->published_idx),
+                                q->head_flags);
+    } else {
+        qvv_ram_store_release16(&d->ram, q->vq->avail +
+                                offsetof(struct vring_avail, idx),
+                                q->avail_idx);
+    }
+    q->published_idx = q->avail_idx;
 }
 
 static bool qvv_queue_wants_kick(QVVDriver *d, QVVQueue *q)
@@ -224,7 +457,10 @@ static bool qvv_queue_wants_kick(QVVDriver *d, QVVQueue *q)
 
     /* The index must be seen before the device's wish is read */
     smp_mb();
-    if (q->vq->event) {
+    if (q->packed) {
+        return qvv_packed_wants_kick(d, q);
+    }
+    if (q->event_idx) {
         return vring_need_event(qvv_ram_load_acquire16(&d->ram, avail_event),
                                 q->avail_idx, q->kicked_idx);
     }
@@ -241,10 +477,10 @@ void qvv_queue_kick(QVVDriver *d, QVVQueue *q)
     q->kicked_idx = q->avail_idx;
 }
 
-bool qvv_queue_pop(QVVDriver *d, QVVQueue *q, uint16_t *head, uint32_t *len)
+static bool qvv_split_pop(QVVDriver *d, QVVQueue *q, uint16_t *head,
+                          uint32_t *len)
 {
     struct vring_used_elem elem;
-    uint16_t index;
 
     if (qvv_ram_load_acquire16(&d->ram, q->vq->used +
                                offsetof(struct vring_used, idx)) ==
@@ -254,25 +490,50 @@ bool qvv_queue_pop(QVVDriver *d, QVVQueue *q, uint16_t *head, uint32_t *len)
     qvv_ram_read(&d->ram, q->vq->used + offsetof(struct vring_used, ring) +
                  (q->used_idx % q->vq->size) * sizeof(elem),
                  &elem, sizeof(elem));
-    q->used_idx++;
-    if (q->vq->event) {
-        qvv_ram_store_release16(&d->ram, q->vq->avail +
-                                offsetof(struct vring_avail, ring) +
-                                q->vq->size * sizeof(uint16_t), q->used_idx);
-    }
-
-    index = le32_to_cpu(elem.id);
     g_assert_cmpuint(le32_to_cpu(elem.id), <, q->vq->size);
-    *head = index;
-    if (len) {
-        *len = le32_to_cpu(elem.len);
+    *head = le32_to_cpu(elem.id);
+    *len = le32_to_cpu(elem.len);
+    return true;
+}
+
+static void qvv_split_set_event(QVVDriver *d, QVVQueue *q)
+{
+    qvv_ram_store_release16(&d->ram, q->vq->avail +
+                            offsetof(struct vring_avail, ring) +
+                            q->vq->size * sizeof(uint16_t), q->used_idx);
+}
+
+bool qvv_queue_pop(QVVDriver *d, QVVQueue *q, uint16_t *head, uint32_t *len)
+{
+    uint32_t used;
+    unsigned n;
+
+    if (!(q->packed ? qvv_packed_pop : qvv_split_pop)(d, q, head, &used)) {
+        return false;
     }
-    while (index != QVV_CHAIN_END) {
-        g_assert_cmpuint(q->num_free, <, q->vq->size);
-        q->free_descs[q->num_free++] = index;
-        index = q->chain_next[index];
+    g_assert_cmpuint(*head, <, q->vq->size);
+    if (len) {
+        *len = used;
+    }
+    n = qvv_queue_free_chain(q, *head);
+    q->used_idx += q->packed ? n : 1;
+    if (q->event_idx) {
+        (q->packed ? qvv_packed_set_event : qvv_split_set_event)(d, q);
     }
     return true;
+}
+
+/* VRING_AVAIL_F_NO_INTERRUPT, or what says so for a packed ring */
+static void qvv_queue_no_interrupts(QVVDriver *d, QVVQueue *q)
+{
+    if (q->packed) {
+        qvv_ram_store_release16(&d->ram, q->vq->avail +
+            offsetof(struct vring_packed_desc_event, flags),
+            VRING_PACKED_EVENT_FLAG_DISABLE);
+    } else {
+        qvv_ram_store_release16(&d->ram, q->vq->avail,
+                                VRING_AVAIL_F_NO_INTERRUPT);
+    }
 }
 
 /* At least @size bytes of guest memory that belong to descriptor @index */
@@ -289,21 +550,26 @@ static uint64_t qvv_cmd_memory(QVVDriver *d, uint16_t index, size_t size)
     return d->cmd_mem[index];
 }
 
+/* One event buffer, of the descriptor that is next; there must be one */
+static void qvv_add_event_buffer(QVVDriver *d)
+{
+    uint16_t index = qvv_queue_next_id(&d->eventq);
+    QVVDesc desc = { .len = d->opts.event_size, .write = true };
+
+    if (!d->event_mem[index]) {
+        d->event_mem[index] = guest_alloc(d->alloc, desc.len);
+    }
+    desc.addr = d->event_mem[index];
+    qvv_queue_add(d, &d->eventq, &desc, 1);
+}
+
 unsigned qvv_post_events(QVVDriver *d, unsigned n)
 {
     QVVQueue *q = &d->eventq;
     unsigned posted;
 
     for (posted = 0; posted < n && q->num_free; posted++) {
-        /* qvv_queue_add() takes the descriptor on top of the stack */
-        uint16_t index = q->free_descs[q->num_free - 1];
-        QVVDesc desc = { .len = d->opts.event_size, .write = true };
-
-        if (!d->event_mem[index]) {
-            d->event_mem[index] = guest_alloc(d->alloc, desc.len);
-        }
-        desc.addr = d->event_mem[index];
-        qvv_queue_add(d, q, &desc, 1);
+        qvv_add_event_buffer(d);
     }
     qvv_queue_kick(d, q);
     d->events_unkicked = 0;
@@ -311,20 +577,15 @@ unsigned qvv_post_events(QVVDriver *d, unsigned n)
 }
 
 /*
- * Gives an event buffer back.  The device sees it at once if it looks; it is
- * notified only now and then, as it has others: before the last quarter is
- * used up.
+ * An event buffer for one that was used.  The device sees it at once if it
+ * looks; it is notified only now and then, as it has others: before the last
+ * quarter is used up.
  */
-static void qvv_repost_event(QVVDriver *d, uint16_t index)
+static void qvv_repost_event(QVVDriver *d)
 {
     QVVQueue *q = &d->eventq;
-    QVVDesc desc = {
-        .addr = d->event_mem[index], .len = d->opts.event_size, .write = true
-    };
 
-    /* It has just been freed, so it is on top of the stack */
-    g_assert_cmpuint(q->free_descs[q->num_free - 1], ==, index);
-    qvv_queue_add(d, q, &desc, 1);
+    qvv_add_event_buffer(d);
     if (++d->events_unkicked > d->opts.event_buffers / 4) {
         qvv_queue_kick(d, q);
         d->events_unkicked = 0;
@@ -393,7 +654,8 @@ static bool qvv_negotiate(QVVDriver *d)
     uint8_t status;
 
     d->features = qvv_offered_features(d) &
-                  (wanted | (1ull << VIRTIO_F_VERSION_1));
+                  (wanted | d->opts.more_features |
+                   (1ull << VIRTIO_F_VERSION_1));
     vdev->features = d->features;
     vdev->bus->set_features(vdev, d->features);
     status = vdev->bus->get_status(vdev) | VIRTIO_CONFIG_S_FEATURES_OK;
@@ -408,10 +670,10 @@ static bool qvv_negotiate(QVVDriver *d)
 
 static void qvv_setup_queues(QVVDriver *d)
 {
-    qvv_queue_init(&d->cmdq, qvirtqueue_setup(d->vdev, d->alloc,
-                                              VIRTIO_VIDEO_VQ_COMMAND));
-    qvv_queue_init(&d->eventq, qvirtqueue_setup(d->vdev, d->alloc,
-                                                VIRTIO_VIDEO_VQ_EVENT));
+    qvv_queue_init(d, &d->cmdq, qvirtqueue_setup(d->vdev, d->alloc,
+                                                 VIRTIO_VIDEO_VQ_COMMAND));
+    qvv_queue_init(d, &d->eventq, qvirtqueue_setup(d->vdev, d->alloc,
+                                                   VIRTIO_VIDEO_VQ_EVENT));
     d->cmd_mem = g_new0(uint64_t, d->cmdq.vq->size);
     d->cmd_mem_size = g_new0(uint32_t, d->cmdq.vq->size);
     d->event_mem = g_new0(uint64_t, d->eventq.vq->size);
@@ -419,10 +681,8 @@ static void qvv_setup_queues(QVVDriver *d)
         d->opts.event_buffers = MIN(QVV_DEFAULT_EVENTS, d->eventq.vq->size);
     }
     if (d->opts.no_interrupts) {
-        qvv_ram_store_release16(&d->ram, d->cmdq.vq->avail,
-                                VRING_AVAIL_F_NO_INTERRUPT);
-        qvv_ram_store_release16(&d->ram, d->eventq.vq->avail,
-                                VRING_AVAIL_F_NO_INTERRUPT);
+        qvv_queue_no_interrupts(d, &d->cmdq);
+        qvv_queue_no_interrupts(d, &d->eventq);
     }
 }
 
@@ -472,8 +732,8 @@ void qvv_abandon(QVVDriver *d)
     g_clear_pointer(&d->event_mem, g_free);
     qvirtqueue_cleanup(d->vdev->bus, d->cmdq.vq, d->alloc);
     qvirtqueue_cleanup(d->vdev->bus, d->eventq.vq, d->alloc);
-    qvv_queue_cleanup(&d->cmdq);
-    qvv_queue_cleanup(&d->eventq);
+    qvv_queue_cleanup(d, &d->cmdq);
+    qvv_queue_cleanup(d, &d->eventq);
     while ((ev = g_queue_pop_head(&d->stash))) {
         qvv_event_free(ev);
     }
@@ -507,7 +767,7 @@ bool qvv_ring_reset(QVVDriver *d, unsigned index)
     QVirtioPCIDevice *pci = d->video->pci;
     QVirtQueue *vq = q->vq;
 
-    if (!pci || !(d->features & (1ull << VIRTIO_F_RING_RESET))) {
+    if (!pci || !qvv_has_feature(d, VIRTIO_F_RING_RESET)) {
         return false;
     }
     d->vdev->bus->queue_select(d->vdev, index);
@@ -517,9 +777,9 @@ bool qvv_ring_reset(QVVDriver *d, unsigned index)
         g_usleep(QVV_POLL_US);
     }
 
-    qvv_queue_cleanup(q);
+    qvv_queue_cleanup(d, q);
     qvring_init(d->qts, d->alloc, vq, vq->desc);
-    qvv_queue_init(q, vq);
+    qvv_queue_init(d, q, vq);
     qvv_pci_write16(pci, VIRTIO_PCI_COMMON_Q_SIZE, vq->size);
     d->vdev->bus->set_queue_address(d->vdev, vq);
     qvv_pci_write16(pci, VIRTIO_PCI_COMMON_Q_ENABLE, 1);
@@ -571,8 +831,7 @@ uint32_t qvv_cmd(QVVDriver *d, const void *cmd, size_t len)
     uint8_t word[4];
 
     qvv_wait_cmd_slots(d, 1);
-    desc.addr = qvv_cmd_memory(d, d->cmdq.free_descs[d->cmdq.num_free - 1],
-                               len);
+    desc.addr = qvv_cmd_memory(d, qvv_queue_next_id(&d->cmdq), len);
     qvv_ram_write(&d->ram, desc.addr, cmd, len);
     stl_le_p(word, cookie);
     qvv_ram_write(&d->ram, desc.addr +
@@ -601,7 +860,7 @@ int64_t qvv_cmd_raw(QVVDriver *d, const void *req, size_t req_len,
     int chain;
 
     qvv_wait_cmd_slots(d, ARRAY_SIZE(desc));
-    addr = qvv_cmd_memory(d, d->cmdq.free_descs[d->cmdq.num_free - 1],
+    addr = qvv_cmd_memory(d, qvv_queue_next_id(&d->cmdq),
                           MAX(1, req_len + resp_len));
     qvv_ram_write(&d->ram, addr, req, req_len);
     if (split && split < req_len) {
@@ -1131,7 +1390,7 @@ static void qvv_poll(QVVDriver *d)
     while (qvv_queue_pop(d, &d->eventq, &index, &len)) {
         g_queue_push_tail(&d->stash, qvv_read_event(d, index, len));
         if (!d->opts.manual_events) {
-            qvv_repost_event(d, index);
+            qvv_repost_event(d);
         }
     }
 }

@@ -106,15 +106,37 @@ char *qvv_ram_file_args(const QVVRamFile *file);
  * The driver
  */
 
-/* Own view of a split virtqueue; libqos' QVirtQueue set it up */
+/**
+ * struct QVVQueue - own view of a virtqueue; libqos' QVirtQueue set it up
+ * @packed, @event_idx, @indirect: what kind of ring it is
+ * @free_ids: free descriptors, in the order in which they are taken; those of
+ *            a packed ring are buffer IDs, of which a chain takes as many as
+ *            it has descriptors, too
+ * @free_head: index of the first one in @free_ids
+ * @num_free: how many there are
+ * @chain_next: per descriptor the next one of its chain, for freeing
+ * @tables: indirect tables in guest memory, one per descriptor; or 0
+ * @avail_idx: counts what was added, chains or, in a packed ring, descriptors
+ * @published_idx: @avail_idx at the last time when the device could see it
+ * @head_flags: with which the descriptor at @published_idx is published
+ * @kicked_idx: @avail_idx at the last kick
+ * @used_idx: counts what was taken back, as @avail_idx does
+ */
 typedef struct QVVQueue {
     QVirtQueue *vq;
-    uint16_t *free_descs;       /* stack of free descriptors */
+    bool packed;
+    bool event_idx;
+    bool indirect;
+    uint16_t *free_ids;
+    uint16_t free_head;
     uint16_t num_free;
-    uint16_t *chain_next;       /* own copy of desc.next, for freeing */
-    uint16_t avail_idx;         /* next one to publish */
-    uint16_t kicked_idx;        /* avail_idx at the last kick */
-    uint16_t used_idx;          /* next one to look at */
+    uint16_t *chain_next;
+    uint64_t tables;
+    uint16_t avail_idx;
+    uint16_t published_idx;
+    uint16_t head_flags;
+    uint16_t kicked_idx;
+    uint16_t used_idx;
 } QVVQueue;
 
 /**
@@ -123,19 +145,24 @@ typedef struct QVVQueue {
  *            everything but VIRTIO_RING_F_EVENT_IDX, VIRTIO_F_RING_PACKED,
  *            VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_IN_ORDER and
  *            VIRTIO_VIDEO_F_V4L2_COMPATIBLE_LAST_BUFFER
+ * @more_features: wanted in addition to @features or its default
  * @event_buffers: number of event buffers posted at start; default: as many
  *                 as the queue has room for, at most 64
  * @event_size: bytes of each event buffer; default 2048
  * @manual_events: event buffers are not posted, neither at start nor after an
  *                 event; the test does it with qvv_post_events()
- * @no_interrupts: sets VRING_AVAIL_F_NO_INTERRUPT on both queues
+ * @no_interrupts: tells the device so for both queues
+ * @indirect: each chain is an indirect table, if VIRTIO_RING_F_INDIRECT_DESC
+ *            was negotiated
  */
 typedef struct QVVOptions {
     uint64_t features;
+    uint64_t more_features;
     unsigned event_buffers;
     uint32_t event_size;
     bool manual_events;
     bool no_interrupts;
+    bool indirect;
 } QVVOptions;
 
 typedef struct QVVDriver {
@@ -224,7 +251,7 @@ typedef struct QVVDesc {
     bool write;
 } QVVDesc;
 
-/* Puts a chain into the available ring; returns its head, or -1 if full */
+/* Adds a chain; returns its head or, in a packed ring, ID; or -1 if full */
 int qvv_queue_add(QVVDriver *d, QVVQueue *q, const QVVDesc *desc, unsigned n);
 /* Publishes what was added and notifies the device if it wants that */
 void qvv_queue_kick(QVVDriver *d, QVVQueue *q);
