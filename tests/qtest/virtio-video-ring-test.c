@@ -2,8 +2,8 @@
  * QTest testcases of virtio-video: kinds of virtqueues
  *
  * Split and packed rings, with direct and indirect descriptors, with and
- * without VIRTIO_RING_F_EVENT_IDX and VIRTIO_F_IN_ORDER: the device does the same
- * with all of them.
+ * without VIRTIO_RING_F_EVENT_IDX and VIRTIO_F_IN_ORDER: the device does
+ * the same with all of them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
