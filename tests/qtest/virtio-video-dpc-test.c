@@ -257,6 +257,55 @@ static void test_dpc_two(Rig *r)
     expect_frame(s, 0, get(s, 0), 3, 2);
 }
 
+/* Nothing comes of the first format, so there is nothing to change for it */
+static void test_dpc_no_frame(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+
+    PUT(s, 0, 1, format(96, 80), format(32, 16), frame(2));
+    expect_dpc(s, 32, 16);
+    follow_dpc(s);
+    expect_frame(s, 0, get(s, 0), 2, 1);
+    qvv_assert_error(r->d, qvv_unblock(r->d, 0));
+}
+
+static void test_dpc_two_during_drain(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t drain, out;
+
+    PUT(s, 0, 1, format(96, 80), frame(1));
+    PUT(s, 1, 2, format(32, 16), frame(2));
+    drain = qvv_drain(r->d, 0);
+    expect_dpc(s, 96, 80);
+    follow_dpc(s);
+    expect_frame(s, 0, get(s, 0), 1, 1);
+    expect_dpc(s, 32, 16);
+    g_assert_cmpuint(count_answers(r->d, drain, QUIET), ==, 0);
+    follow_dpc(s);
+    out = get(s, 0);
+    EXPECT_ORDER(r->d, { out, F_OK }, { drain, F_OK });
+    assert_pixels(s, 0, 2);
+}
+
+/* The change is part of the drain, and so is what comes after it */
+static void test_dpc_starts_in_drain(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t drain, out;
+
+    PUT(s, 0, 1, HEADER, frame(1));
+    PUT(s, 1, 2, format(96, 80), frame(2));
+    drain = qvv_drain(r->d, 0);
+    wait_commands(r->d);
+    g_usleep(10 * MS);
+    expect_frame(s, 0, get(s, 0), 1, 1);
+    expect_dpc(s, 96, 80);
+    follow_dpc(s);
+    out = get(s, 0);
+    EXPECT_ORDER(r->d, { out, F_OK }, { drain, F_OK });
+}
+
 static void test_dpc_during_drain(Rig *r)
 {
     TestStream *s = test_stream(r, 0);
@@ -301,6 +350,41 @@ static void test_dpc_input_reset(Rig *r)
     out = get(s, 0);
     PUT(s, 0, 2, frame(2));
     expect_frame(s, 0, out, 2, 2);
+}
+
+/*
+ * Reset while the change still waits for the output that an earlier frame
+ * needs: then the stream has never changed.
+ */
+static void test_dpc_reset_before(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t drain, reset;
+
+    PUT(s, 0, 4, HEADER, frame(1), format(96, 80), frame(2));
+    drain = qvv_drain(r->d, 0);
+    wait_commands(r->d);
+    g_usleep(10 * MS);
+    reset = qvv_queue_reset(r->d, 0, INPUT);
+    EXPECT_ORDER(r->d, { drain, F_CANCELED }, { reset, F_OK });
+    qvv_assert_quiet(r->d, QUIET);
+    qvv_assert_error(r->d, qvv_unblock(r->d, 0));
+    assert_decodes(s);
+}
+
+static void test_dpc_close_before(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t drain, close;
+
+    PUT(s, 0, 4, HEADER, frame(1), format(96, 80), frame(2));
+    drain = qvv_drain(r->d, 0);
+    wait_commands(r->d);
+    g_usleep(10 * MS);
+    close = qvv_close(r->d, 0);
+    EXPECT_ORDER(r->d, { drain, F_CANCELED }, { close, F_OK });
+    qvv_assert_quiet(r->d, QUIET);
+    assert_device_works(r);
 }
 
 static void test_dpc_output_reset(Rig *r)
@@ -437,6 +521,22 @@ static void test_error_frame_too_large(Rig *r)
 }
 
 /* The failure comes while the output queue is blocked */
+/* Frames that wait for their turn in presentation order are lost with it */
+static void test_error_mid_gop(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t out[3] = { get(s, 0), get(s, 1), get(s, 2) };
+
+    PUT(s, 0, 1, HEADER, insn(VIDEO_TEST_REORDER, 2), frame_at(1, 1),
+        frame_at(4, 4));
+    PUT(s, 1, 2, frame_at(2, 2));
+    PUT(s, 2, 3, fail("in mid-GOP"));
+    expect_frame(s, 0, out[0], 1, 1);
+    EXPECT_ORDER(r->d, { out[1], F_CANCELED }, { out[2], F_CANCELED });
+    expect_stream_error(r->d, 0);
+    assert_device_works(r);
+}
+
 static void test_error_while_blocked(Rig *r)
 {
     QVVRawFormat f = other_format();
@@ -489,9 +589,14 @@ static const TestCase cases[] = {
     { "dpc/outputs-that-fit-are-used", test_dpc_large_outputs_used },
     { "dpc/crop-alone-does-not-block", test_dpc_crop_only },
     { "dpc/twice", test_dpc_two },
+    { "dpc/format-without-a-frame-is-no-change", test_dpc_no_frame },
+    { "dpc/twice-during-drain", test_dpc_two_during_drain },
+    { "dpc/begins-during-drain", test_dpc_starts_in_drain },
     { "dpc/drain-answered-after", test_dpc_during_drain },
     { "dpc/close", test_dpc_close },
+    { "dpc/close-before-the-change", test_dpc_close_before },
     { "dpc/input-reset", test_dpc_input_reset },
+    { "dpc/input-reset-before-the-change", test_dpc_reset_before },
     { "dpc/output-reset", test_dpc_output_reset },
     { "dpc/10-bit-stream-takes-10-bit-format", test_dpc_10_bit },
     { "dpc/fourcc-of-the-driver-stays", test_dpc_chosen_fourcc },
@@ -508,6 +613,7 @@ static const TestCase cases[] = {
     { "stream-error/frame-too-large", test_error_frame_too_large,
       .device = SMALL_FRAMES },
     { "stream-error/while-blocked", test_error_while_blocked },
+    { "stream-error/in-mid-gop", test_error_mid_gop },
     { "stream-error/reason-is-logged", test_error_logged },
 };
 

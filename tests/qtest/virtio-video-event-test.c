@@ -48,6 +48,100 @@ static void test_events_small_buffer(Rig *r)
     qvv_assert_ok(r->d, qvv_drain(r->d, 0));
 }
 
+/* 16 bytes here: only headers fit, whatever is to be told */
+static void test_events_header_only(Rig *r)
+{
+    TestStream *s = bare_stream(r, 0);
+    const uint64_t size = QVV_PAGE_SIZE;
+    GByteArray *set = qvv_set_new(CODED_SET);
+    uint32_t in;
+
+    s->in = qvv_pool_new(s->d, N_INPUTS, 1, &size, QVV_CONTIGUOUS);
+    add_pool(set, s->in);
+    /* It is done, only that cannot be told */
+    g_assert_cmphex(set_params_flags(s, set), ==, F_ERROR);
+    in = PUT(s, 0, 4, format(96, 80), frame(1));
+    g_autoptr(QVVEvent) dpc = qvv_wait_standalone(r->d,
+        VIRTIO_VIDEO_CMD_STREAM_SET_PARAMS);
+    g_assert_cmphex(dpc->flags, ==, F_ERROR | F_STANDALONE | F_BLOCKED);
+    g_assert_cmpuint(dpc->len, ==, 16);
+    unblock(s);
+    g_autoptr(QVVEvent) done = qvv_wait(r->d, in);
+    g_assert_cmphex(done->flags, ==, F_ERROR);
+    g_assert_cmpuint(done->len, ==, 16);
+    qvv_assert_ok(r->d, qvv_close(r->d, 0));
+}
+
+/* An event buffer may be of several pieces */
+static void test_events_split_buffer(Rig *r)
+{
+    uint64_t mem = guest_alloc(r->alloc, QVV_PAGE_SIZE);
+    const QVVDesc chain[] = {
+        { mem, 7, true }, { mem + 7, 5, true }, { mem + 12, 4, true },
+    };
+    struct virtio_video_event_header h;
+    int64_t end = g_get_monotonic_time() + SOON;
+    uint32_t cookie, len;
+    uint16_t head;
+
+    g_assert_cmpint(qvv_queue_add(r->d, &r->d->eventq, chain, 3), >=, 0);
+    qvv_queue_kick(r->d, &r->d->eventq);
+    cookie = qvv_open(r->d, 3, DECODER);
+    while (!qvv_queue_pop(r->d, &r->d->eventq, &head, &len)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+    g_assert_cmpuint(len, ==, sizeof(h));
+    qvv_ram_read(&r->d->ram, mem, &h, sizeof(h));
+    g_assert_cmphex(le32_to_cpu(h.event_type), ==,
+                    VIRTIO_VIDEO_CMD_STREAM_OPEN);
+    g_assert_cmphex(le32_to_cpu(h.stream_id), ==, 3);
+    g_assert_cmphex(le32_to_cpu(h.async_response_cookie), ==, cookie);
+    g_assert_cmphex(le32_to_cpu(h.event_flags), ==, F_OK);
+    guest_free(r->alloc, mem);
+}
+
+/* The rest of a stream that is closed while a DPC blocks it */
+static void expect_dpc_then_close(Rig *r, uint32_t drain, uint32_t out,
+                                  uint32_t close)
+{
+    g_autoptr(QVVEvent) dpc = qvv_next(r->d, SOON);
+
+    g_assert_nonnull(dpc);
+    g_assert_cmphex(dpc->type, ==, VIRTIO_VIDEO_CMD_STREAM_SET_PARAMS);
+    g_assert_cmphex(dpc->flags, ==, F_STANDALONE | F_BLOCKED);
+    expect_canceled(r->d, (uint32_t[]) { drain, out }, 2, close);
+}
+
+/*
+ * The driver posts nothing for long, while everything goes on.  What has
+ * happened is told in its order then.
+ */
+static void test_events_none_for_long(Rig *r)
+{
+    uint32_t in, drain, out[2], close;
+    TestStream *s;
+
+    qvv_post_events(r->d, 40);
+    s = test_stream(r, 0);
+    while (r->d->eventq.num_free < r->d->eventq.vq->size) {
+        qvv_assert_ok(r->d, qvv_drain(r->d, 0));
+    }
+    out[0] = get(s, 0);
+    out[1] = get(s, 1);
+    in = PUT(s, 0, 1, HEADER, frame(1), format(96, 80), frame(2));
+    drain = qvv_drain(r->d, 0);
+    wait_commands(r->d);
+    g_usleep(50 * MS);
+    close = qvv_close(r->d, 0);
+    qvv_assert_quiet(r->d, 1000 * MS);
+    qvv_post_events(r->d, 1);
+    EXPECT_ORDER(r->d, { in, F_OK });
+    qvv_post_events(r->d, 1);
+    expect_frame(s, 0, out[0], 1, 1);
+    qvv_post_events(r->d, 40);
+    expect_dpc_then_close(r, drain, out[1], close);
+}
+
 static void test_events_tiny_buffer(Rig *r)
 {
     qvv_open(r->d, 0, DECODER);
@@ -193,6 +287,12 @@ static const TestCase cases[] = {
       .opts = { .manual_events = true } },
     { "events/too-small-buffer-gets-error-header", test_events_small_buffer,
       .opts = { .event_size = 32 } },
+    { "events/header-only-buffers", test_events_header_only,
+      .opts = { .event_size = 16 } },
+    { "events/split-buffer", test_events_split_buffer,
+      .opts = { .manual_events = true } },
+    { "events/no-buffer-for-long", test_events_none_for_long,
+      .opts = { .manual_events = true } },
     { "events/tiny-buffer-breaks-device", test_events_tiny_buffer,
       .opts = { .event_size = 12 } },
     { "events/pending-bound-stops-commands", test_events_bound,

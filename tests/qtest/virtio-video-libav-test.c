@@ -146,6 +146,50 @@ static void test_libav_decodes(Rig *first)
     second_rig_free(r);
 }
 
+/*
+ * A single output, spoiled as soon as it's back, and queued again: later frames
+ * refer to it all the same.
+ */
+static void decode_clip_spoiling(TestStream *s, const Clip *clip)
+{
+    uint32_t in[CLIP_FRAMES], out = get(s, 0);
+    unsigned unit = 0;
+
+    for (size_t at = 0, end; at < clip->coded_len; at = end, unit++) {
+        end = next_unit(clip, at);
+        in[unit] = put_bytes(s, unit, unit, clip->coded + at, end - at);
+    }
+    g_assert_cmpuint(unit, ==, CLIP_FRAMES);
+    qvv_drain(s->d, s->id);
+    for (unsigned i = 0; i < CLIP_FRAMES; i++) {
+        qvv_assert_ok(s->d, out);
+        assert_nv12(s, 0, clip->raw + i * NV12_SIZE);
+        fill_output(s, 0, 0xaa);
+        out = get(s, 0);
+    }
+    for (unsigned i = 0; i < CLIP_FRAMES; i++) {
+        qvv_assert_ok(s->d, in[i]);
+    }
+}
+
+static void test_libav_referenced(Rig *first)
+{
+    g_auto(Clip) clip = { };
+    Rig *r;
+
+    if (!make_clip(&clip)) {
+        g_test_skip("no ffmpeg with libx264 to make a clip");
+        return;
+    }
+    r = libav_rig(first);
+    if (!r) {
+        return;
+    }
+    decode_clip_spoiling(clip_stream(r, 0, QVV_SCATTERED), &clip);
+    qvv_stop(r->d);
+    second_rig_free(r);
+}
+
 /* The kind of ring changes nothing: each of them, with one device */
 static void test_libav_rings(Rig *first)
 {
@@ -228,6 +272,7 @@ static const TestCase cases[] = {
     { "libav/decodes-h264", test_libav_decodes },
     { "libav/same-frames-with-every-ring", test_libav_rings,
       .device = ALL_RINGS },
+    { "libav/referenced-output-queued-again", test_libav_referenced },
     { "libav/bad-data-is-error", test_libav_bad_data },
 };
 

@@ -289,10 +289,10 @@ static void object_del_codec1(QTestState *qts, bool works)
     qobject_unref(rsp);
 }
 
-/* Unplugged with streams in all states; then the codec is free, too */
-static void test_hotplug_unplug(void *obj, void *data, QGuestAllocator *alloc)
+/* Streams in all states; then the codec is free, too */
+static void check_unplug(QVirtioPCIDevice *dev, QGuestAllocator *alloc,
+                         bool stopped)
 {
-    QVirtioPCIDevice *dev = obj;
     QPCIBus *bus = dev->pdev->bus;
     QVirtioVideo v;
     QVirtioPCIDevice *pci;
@@ -315,18 +315,37 @@ static void test_hotplug_unplug(void *obj, void *data, QGuestAllocator *alloc)
     start(&r, NULL);
     object_del_codec1(r.qts, false);
     writing = busy_streams(&r);
+    if (stopped) {
+        qmp_ok(r.qts, "stop");
+    }
     qpci_unplug_acpi_device_test(r.qts, "video1", PCI_SLOT_HP);
     fill_output(writing, 0, 0xdd);
     g_usleep(80 * MS);
     assert_output_is(writing, 0, 0xdd);
     wait_threads(&r, r.threads);
     object_del_codec1(r.qts, true);
+    if (stopped) {
+        qmp_ok(r.qts, "cont");
+        g_usleep(QUIET);
+        assert_output_is(writing, 0, 0xdd);
+    }
     qvv_abandon(r.d);
     g_ptr_array_unref(r.streams);
     qvv_free(r.d);
     qpci_iounmap(pci->pdev, pci->bar);
     g_free(pci->pdev);
     g_free(pci);
+}
+
+static void test_hotplug_unplug(void *obj, void *data, QGuestAllocator *alloc)
+{
+    check_unplug(obj, alloc, false);
+}
+
+static void test_hotplug_unplug_stopped(void *obj, void *data,
+                                        QGuestAllocator *alloc)
+{
+    check_unplug(obj, alloc, true);
 }
 
 /*
@@ -547,6 +566,8 @@ static void register_virtio_video_life_test(void)
     virtio_video_add_tests(cases, ARRAY_SIZE(cases));
     qos_add_test("hotplug/unplug-while-decoding", "virtio-video-pci",
                  test_hotplug_unplug, &on_pci);
+    qos_add_test("hotplug/unplug-of-a-stopped-machine", "virtio-video-pci",
+                 test_hotplug_unplug_stopped, &on_pci);
 }
 
 libqos_init(register_virtio_video_life_test);

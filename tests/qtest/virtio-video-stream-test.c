@@ -289,6 +289,43 @@ static void test_queue_bad_data(Rig *r)
     assert_decodes(s);
 }
 
+/* One lost frame among those that are held back for their turn */
+static void test_queue_bad_data_mid_gop(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t out[3] = { get(s, 0), get(s, 1), get(s, 2) }, bad;
+
+    PUT(s, 0, 1, HEADER, insn(VIDEO_TEST_REORDER, 2), frame_at(1, 1));
+    PUT(s, 1, 4, frame_at(4, 4));
+    bad = PUT(s, 2, 2, insn(VIDEO_TEST_BAD, 0));
+    PUT(s, 3, 3, frame_at(3, 3));
+    qvv_assert_ok(r->d, qvv_drain(r->d, 0));
+    qvv_assert_error(r->d, bad);
+    expect_frame(s, 0, out[0], 1, 1);
+    expect_frame(s, 1, out[1], 3, 3);
+    expect_frame(s, 2, out[2], 4, 4);
+}
+
+/*
+ * The driver has the first output back and queues it again, spoiled, while
+ * the codec still holds frames of the same group back.
+ */
+static void test_queue_referenced_output(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t out = get(s, 0);
+
+    PUT(s, 0, 1, HEADER, insn(VIDEO_TEST_REORDER, 2), frame_at(1, 1));
+    PUT(s, 1, 3, frame_at(3, 3));
+    PUT(s, 2, 2, frame_at(2, 2));
+    qvv_drain(r->d, 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        expect_frame(s, 0, out, i, i);
+        fill_output(s, 0, 0xaa);
+        out = get(s, 0);
+    }
+}
+
 static void test_queue_many_frames(Rig *r)
 {
     TestStream *s = test_stream(r, 0);
@@ -479,6 +516,21 @@ static void test_drain_close(Rig *r)
     drain = qvv_drain(r->d, 0);
     close = qvv_close(r->d, 0);
     EXPECT_ORDER(r->d, { drain, F_CANCELED }, { close, F_OK });
+}
+
+/* The codec is in the midst of it, and one frame is out already */
+static void test_drain_close_busy(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t drain, close, in, out0 = get(s, 0), out1 = get(s, 1);
+
+    PUT(s, 0, 1, HEADER, frame(1));
+    in = hang(s, 1);
+    drain = qvv_drain(r->d, 0);
+    expect_frame(s, 0, out0, 1, 1);
+    close = qvv_close(r->d, 0);
+    expect_canceled(r->d, (uint32_t[]) { in, drain, out1 }, 3, close);
+    assert_device_works(r);
 }
 
 static void test_drain_output_reset(Rig *r)
@@ -706,6 +758,9 @@ static const TestCase cases[] = {
       test_queue_corrupt_frame },
     { "resource-queue/bad-data-is-error-and-stream-goes-on",
       test_queue_bad_data },
+    { "resource-queue/bad-data-in-mid-gop", test_queue_bad_data_mid_gop },
+    { "resource-queue/referenced-output-queued-again",
+      test_queue_referenced_output },
     { "resource-queue/many-frames-of-one-input", test_queue_many_frames },
     { "resource-queue/no-frame-of-an-input", test_queue_no_frame },
     { "resource-queue/busy-codec", test_queue_busy_codec },
@@ -720,6 +775,7 @@ static const TestCase cases[] = {
     { "drain/idle-stream", test_drain_idle },
     { "drain/canceled-by-reset", test_drain_canceled },
     { "drain/canceled-by-close", test_drain_close },
+    { "drain/canceled-by-close-while-decoding", test_drain_close_busy },
     { "drain/output-reset-does-not-end-it", test_drain_output_reset },
 
     { "queue-reset/all-canceled-before-response", test_reset_input_cancels },

@@ -72,6 +72,35 @@ static void test_features_no_memory(Rig *r)
                                   FEATURE(RESOURCE_NON_CONTIG)));
 }
 
+/*
+ * virtio-mmio is a legacy transport by default, which no driver of this device
+ * can use.  It gets no answer, and QEMU's message names the property.
+ */
+static void test_features_legacy_mmio(Rig *first)
+{
+    const char *line = qos_get_current_command_line();
+    g_auto(GStrv) parts = g_strsplit(line, "force-legacy=false", 2);
+    const uint32_t query = cpu_to_le32(VIRTIO_VIDEO_CMD_DEVICE_QUERY_CAPS);
+    g_autofree char *args = NULL;
+    uint8_t caps[64];
+    Rig *r;
+
+    if (first->v->pci) {
+        g_test_skip("virtio-pci never is a legacy transport here");
+        return;
+    }
+    args = g_strjoinv("force-legacy=true", parts);
+    r = second_rig(args);
+    start(r, NULL);
+    g_assert_false(r->d->features & VERSION_1);
+    g_assert_cmpint(qvv_cmd_raw(r->d, &query, sizeof(query), 0, caps,
+                                sizeof(caps), QUIET), ==, -1);
+    qvv_open(r->d, 0, DECODER);
+    qvv_assert_quiet(r->d, QUIET);
+    qvv_stop(r->d);
+    second_rig_free(r);
+}
+
 #define CAPS_GUARD 64
 
 /* The whole answer to QUERY_CAPS, written to memory that was all 0xff */
@@ -113,6 +142,37 @@ static void test_caps_length(Rig *r)
     for (at = len; at < len + CAPS_GUARD; at++) {
         g_assert_cmphex(caps[at], ==, 0xff);
     }
+}
+
+/* It is long enough, so the second one has nothing of it */
+static void test_caps_first_descriptor(Rig *r)
+{
+    uint32_t len = r->d->caps_length, used;
+    uint32_t req = cpu_to_le32(VIRTIO_VIDEO_CMD_DEVICE_QUERY_CAPS);
+    uint64_t mem = guest_alloc(r->alloc, 16 + 2 * len);
+    g_autofree uint8_t *data = g_malloc(2 * len);
+    const QVVDesc chain[] = {
+        { mem, 4, false }, { mem + 16, len, true },
+        { mem + 16 + len, len, true },
+    };
+    int64_t end = g_get_monotonic_time() + SOON;
+    uint16_t head;
+
+    memset(data, 0xff, 2 * len);
+    qvv_ram_write(&r->d->ram, mem, &req, sizeof(req));
+    qvv_ram_write(&r->d->ram, mem + 16, data, 2 * len);
+    g_assert_cmpint(qvv_queue_add(r->d, &r->d->cmdq, chain, 3), >=, 0);
+    qvv_queue_kick(r->d, &r->d->cmdq);
+    while (!qvv_queue_pop(r->d, &r->d->cmdq, &head, &used)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+    g_assert_cmpuint(used, ==, len);
+    qvv_ram_read(&r->d->ram, mem + 16, data, 2 * len);
+    g_assert_cmpuint(ldl_le_p(data), ==, VIRTIO_VIDEO_RESULT_OK);
+    for (uint32_t i = len; i < 2 * len; i++) {
+        g_assert_cmphex(data[i], ==, 0xff);
+    }
+    guest_free(r->alloc, mem);
 }
 
 static void test_caps_small_room(Rig *r)
@@ -183,6 +243,34 @@ static void test_caps_links(Rig *r)
                                         VIRTIO_VIDEO_CODED_FORMAT_VP8,
                                         fourcc), ==,
                         fourcc == VIDEO_TEST_NV12);
+    }
+}
+
+/* What a new stream has is what the device likes best */
+static void test_caps_preference(Rig *r)
+{
+    g_autoptr(QVVCaps) caps = query_caps(r);
+    TestStream *s = bare_stream(r, 0);
+
+    read_raw_format(s);
+    g_assert_cmphex(caps->raw[0].fourcc, ==, s->raw.fourcc);
+}
+
+/* A layout is taken if and only if the mask has it */
+static void test_caps_layouts(Rig *r)
+{
+    g_autoptr(QVVCaps) caps = query_caps(r);
+    TestStream *s = bare_stream(r, 0);
+
+    for (unsigned i = 0; i < caps->n_raw; i++) {
+        for (uint32_t layout = SINGLE; layout <= MULTI; layout <<= 1) {
+            QVVRawFormat f = raw_format(caps->raw[i].fourcc, WIDTH, HEIGHT);
+            bool has = caps->raw[i].planes_layout_mask & layout;
+
+            f.planes_layout = layout;
+            f = set_and_get(s, &f);
+            g_assert_cmpint(f.planes_layout == layout, ==, has);
+        }
     }
 }
 
@@ -364,13 +452,18 @@ static const TestCase cases[] = {
       .no_start = true },
     { "features/no-guest-pages-no-features-ok", test_features_no_memory,
       .no_start = true },
+    { "features/legacy-mmio-is-refused", test_features_legacy_mmio,
+      .no_start = true },
 
+    { "caps/answer-is-in-the-first-descriptor", test_caps_first_descriptor },
     { "caps/too-little-room-is-error", test_caps_small_room },
     { "caps/links-are-last", test_caps_order, DECODER_ONLY },
     { "caps/sets-are-complete", test_caps_sets, DECODER_ONLY },
     { "caps/links-are-those-of-the-codec", test_caps_links, DECODER_ONLY },
     { "caps/every-coded-set-is-linked",
       test_caps_unused_link_bits, DECODER_ONLY },
+    { "caps/preferred-raw-format-first", test_caps_preference },
+    { "caps/plane-layouts-are-those-that-work", test_caps_layouts },
     { "caps/sizes-are-bounded-by-the-codec", test_caps_size_of_codec },
     { "caps/sizes-are-bounded-by-the-device", test_caps_size_of_device,
       .device = SMALL_FRAMES },

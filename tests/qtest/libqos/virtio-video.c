@@ -658,13 +658,16 @@ static bool qvv_negotiate(QVVDriver *d)
                    (1ull << VIRTIO_F_VERSION_1));
     vdev->features = d->features;
     vdev->bus->set_features(vdev, d->features);
+    vdev->features_negotiated = true;
+    if (!qvv_has_feature(d, VIRTIO_F_VERSION_1)) {
+        return true;            /* a legacy transport has no FEATURES_OK */
+    }
     status = vdev->bus->get_status(vdev) | VIRTIO_CONFIG_S_FEATURES_OK;
     vdev->bus->set_status(vdev, status);
     if (vdev->bus->get_status(vdev) != status) {
         qvirtio_reset(vdev);
         return false;
     }
-    vdev->features_negotiated = true;
     return true;
 }
 
