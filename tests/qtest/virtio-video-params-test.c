@@ -697,6 +697,40 @@ static void test_set_params_input_waits(Rig *r)
     qvv_assert_ok(r->d, in);
 }
 
+/* One in its place of the input queue, one that waits for its drain */
+static void check_canceled(Rig *r, bool close)
+{
+    QVVRawFormat f = other_format();
+    g_autoptr(GByteArray) set = qvv_set_new(RAW_SET);
+    TestStream *s = test_stream(r, 0);
+    uint32_t in, in_order, at_once;
+
+    qvv_set_raw_format(set, &f);
+    in = hang(s, 0);
+    in_order = qvv_set_params(r->d, 0, INPUT, set);
+    at_once = qvv_set_params(r->d, 0, MAIN, set);
+    g_assert_cmpuint(count_answers(r->d, at_once, QUIET), ==, 0);
+    expect_canceled(r->d, (uint32_t[]) { in, in_order, at_once }, 3,
+                    close ? qvv_close(r->d, 0) :
+                            qvv_queue_reset(r->d, 0, INPUT));
+    if (!close) {
+        g_autoptr(QVVEvent) now = get_params(s, RAW_SET);
+
+        g_assert_cmphex(now->params.raw.fourcc, ==, s->raw.fourcc);
+        assert_decodes(s);
+    }
+}
+
+static void test_set_params_reset(Rig *r)
+{
+    check_canceled(r, false);
+}
+
+static void test_set_params_close(Rig *r)
+{
+    check_canceled(r, true);
+}
+
 static void test_set_params_coded_change(Rig *r)
 {
     TestStream *s = test_stream(r, 0);
@@ -779,6 +813,8 @@ static const TestCase cases[] = {
     { "set-params/drains-at-once", test_set_params_drains_main },
     { "set-params/drains-in-order", test_set_params_drains_input },
     { "set-params/later-input-waits", test_set_params_input_waits },
+    { "set-params/canceled-by-reset", test_set_params_reset },
+    { "set-params/canceled-by-close", test_set_params_close },
     { "set-params/coded-format-is-a-new-session",
       test_set_params_coded_change },
     { "set-params/unblock-not-blocked-is-error", test_unblock_not_blocked },

@@ -462,12 +462,16 @@ static const TestCase cases[] = {
     { "caps/links-are-those-of-the-codec", test_caps_links, DECODER_ONLY },
     { "caps/every-coded-set-is-linked",
       test_caps_unused_link_bits, DECODER_ONLY },
-    { "caps/preferred-raw-format-first", test_caps_preference },
-    { "caps/plane-layouts-are-those-that-work", test_caps_layouts },
     { "caps/sizes-are-bounded-by-the-codec", test_caps_size_of_codec },
     { "caps/sizes-are-bounded-by-the-device", test_caps_size_of_device,
       .device = SMALL_FRAMES },
     { "caps/padding-is-zero", test_caps_padding },
+    { "caps/preferred-raw-format-first", test_caps_preference,
+      .opts = { .features = FEATURE(DECODER) |
+                            FEATURE(RESOURCE_GUEST_PAGES) } },
+    { "caps/plane-layouts-are-those-that-work", test_caps_layouts,
+      .opts = { .features = FEATURE(DECODER) |
+                            FEATURE(RESOURCE_GUEST_PAGES) } },
 
     { "codec/in-use-cannot-be-deleted", test_codec_in_use },
     { "codec/default-is-libav", test_codec_default },
