@@ -33,6 +33,8 @@
 /* mpeg2video and mpeg4 make key frames by themselves from 600 on */
 #define LIBAV_MAX_GOP 500
 #define LIBAV_MPEG_GOP 600
+
+#define LIBAV_VPX_MAX_QP 63
 #define LIBAV_DEF_GOP 60
 #define LIBAV_NO_GOP (1 << 30)
 
@@ -342,7 +344,8 @@ static void libav_configure_vp9(const LibavSettings *settings,
     libav_configure_vpx(settings, avctx, opts);
     /* its profile follows from the pixel format */
     av_dict_set(opts, "cpu-used", "8", 0);
-    if (level) {
+    if (level && settings->max_qp >= LIBAV_VPX_MAX_QP) {
+        /* It makes libvpx forget any other limit of the quantiser */
         g_autofree char *number = g_strdup_printf("%d.%d", level->number / 10,
                                                   level->number % 10);
 
@@ -412,13 +415,13 @@ static const LibavEncoderInfo libav_encoders[] = {
         .format = VIDEO_CODED_VP9, .name = "libvpx-vp9",
         .min_size = 16, .max_size = LIBAV_MAX_SIZE,
         PROFILES(vp9_profiles), .def_profile = 0, .def_level = 6,
-        .min_qp = 0, .max_qp = 63,
+        .min_qp = 0, .max_qp = LIBAV_VPX_MAX_QP,
         .configure = libav_configure_vp9,
     }, {
         .format = VIDEO_CODED_VP8, .name = "libvpx",
         .min_size = 16, .max_size = LIBAV_MAX_SIZE,
         PROFILES(vp8_profiles), .def_profile = 0,
-        .min_qp = 0, .max_qp = 63,
+        .min_qp = 0, .max_qp = LIBAV_VPX_MAX_QP,
         .configure = libav_configure_vp8,
     }, {
         /* the lower 12 bits of its sizes must not be 0 */
