@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What scripts/setup, scripts/export and scripts/check share: where things lie,
-# and which files of this repository are new files of QEMU.
+# What scripts/setup, scripts/export, scripts/check and scripts/fuzz share: where
+# things lie, and which files of this repository are new files of QEMU.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -12,7 +12,11 @@ out=$repo/build
     src=$out/qemu-src
     qemu=$out/qemu
     qemu_asan=$out/qemu-asan
+    qemu_fuzz=$out/qemu-fuzz
     tools=$out/tools
+    tools_fuzz=$out/tools-fuzz
+    fuzz=$out/fuzz
+    fuzz_devices=virtio-video-fuzz
     stamps=$out/stamps
 }
 me=scripts/$(basename "$0")
