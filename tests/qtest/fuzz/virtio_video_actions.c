@@ -63,7 +63,9 @@ struct VVA {
     Reader in;
     size_t command_used;        /* bytes of the pages for commands */
     uint32_t cookie;
-    bool scattered[N_STREAMS];  /* the inputs of SETUP are two pieces */
+    /* What SETUP has done: pages are the other way round; frames' layout */
+    bool scattered[N_STREAMS];
+    QVVLayout layout[N_STREAMS];
     /* What the next command has wrong, and how often more it is sent */
     uint8_t spoil_offset, spoil_xor, spoil_cut;
     bool spoil;
@@ -557,14 +559,12 @@ static void tlv_good_pages(GByteArray *set, uint32_t id, unsigned n_buffers,
  * Coded data
  */
 
-static void write_input(VVA *f, uint32_t stream, uint32_t id,
-                        const uint8_t *data)
+/* Write to the start of a buffer of SETUP that has @pages at @addr. */
+static void write_buffer(VVA *f, uint32_t stream, uint64_t addr,
+                         unsigned pages, const uint8_t *data)
 {
-    uint64_t addr = input_memory(f, stream, id);
-
-    for (unsigned i = 0; i < INPUT_PAGES; i++) {
-        unsigned page = f->scattered[stream % N_STREAMS] ?
-                        INPUT_PAGES - 1 - i : i;
+    for (unsigned i = 0; i < MIN(pages, INPUT_PAGES); i++) {
+        unsigned page = f->scattered[stream % N_STREAMS] ? pages - 1 - i : i;
 
         ram_write(f, addr + page * PAGE, data + i * PAGE, PAGE);
     }
@@ -591,6 +591,7 @@ static void tame_script(uint8_t *data, size_t size)
         case VIDEO_TEST_DELAY:
         case VIDEO_TEST_HANG_HARD:
         case VIDEO_TEST_SLOW_EMIT:
+        case VIDEO_TEST_SLOW_EMIT + 1:      /* of an encoder: SLOW_READ */
             limit_arg(data + at, 2);
             break;
         case VIDEO_TEST_AGAIN:
@@ -605,7 +606,7 @@ static void next_insn(VVA *f, VideoTestInsn *insn)
     uint8_t op = next_u8(f);
     uint8_t size;
 
-    *insn = (VideoTestInsn) { VIDEO_TEST_MAGIC, op % 12 };
+    *insn = (VideoTestInsn) { VIDEO_TEST_MAGIC, op % 16 };
     switch (insn->op) {
     case VIDEO_TEST_FORMAT:
         size = next_u8(f);
@@ -628,6 +629,7 @@ static void next_insn(VVA *f, VideoTestInsn *insn)
         break;
     default:
         insn->args[0] = next_u8(f);
+        insn->args[3] = op >> 6;
         break;
     }
 }
@@ -666,8 +668,8 @@ static void action_setup(VVA *f)
     bool scattered = flags & 1, big = flags & 2;
     g_autoptr(GByteArray) coded = qvv_set_new(VIRTIO_VIDEO_TLV_CODED_SET);
     g_autoptr(GByteArray) raw = qvv_set_new(VIRTIO_VIDEO_TLV_RAW_SET);
+    QVVLayout *layout = &f->layout[stream];
     QVVRawFormat format;
-    QVVLayout layout;
 
     f->scattered[stream] = scattered;
     open_stream(f, stream, flags >> 7);
@@ -681,18 +683,18 @@ static void action_setup(VVA *f)
     set_params(f, stream, VIRTIO_VIDEO_QUEUE_TYPE_MAIN, coded);
 
     next_raw_format(f, &format);
-    if (!qvv_layout(&layout, &format)) {
-        layout.n_buffers = 1;
+    if (!qvv_layout(layout, &format)) {
+        *layout = (QVVLayout) { .n_buffers = 1 };
     }
     qvv_set_raw_format(raw, &format);
     qvv_set_num_resources(raw, N_OUTPUTS);
     for (unsigned i = 0; i < N_OUTPUTS; i++) {
         if (big) {
-            tlv_good_pages(raw, i, layout.n_buffers, BIG_SIZE / PAGE,
+            tlv_good_pages(raw, i, layout->n_buffers, BIG_SIZE / PAGE,
                            BIG_BUFFER + i * 4 * BIG_SIZE, false);
         } else {
-            tlv_good_pages(raw, i, layout.n_buffers,
-                           OUTPUT_PAGES / layout.n_buffers,
+            tlv_good_pages(raw, i, layout->n_buffers,
+                           OUTPUT_PAGES / layout->n_buffers,
                            output_memory(f, stream, i), scattered);
         }
     }
@@ -782,7 +784,7 @@ static void action_queue_coded(VVA *f)
         size = next_script(f, data);
     }
     tame_script(data, size);
-    write_input(f, stream, id, data);
+    write_buffer(f, stream, input_memory(f, stream, id), INPUT_PAGES, data);
     data_sizes[0] = size;
     if (flags & 0x20) {
         next_planes(f, offsets, data_sizes);
@@ -791,22 +793,41 @@ static void action_queue_coded(VVA *f)
                    VIRTIO_VIDEO_QUEUE_TYPE_INPUT, id, offsets, data_sizes);
 }
 
-/* @n resources of the raw side, or anything at all */
+/* A frame to encode: a script in its first pixels, all planes whole */
+static void put_frame(VVA *f, uint32_t stream, uint32_t id, uint32_t *offsets,
+                      uint32_t *data_sizes)
+{
+    const QVVLayout *layout = &f->layout[stream % N_STREAMS];
+    uint8_t data[INPUT_PAGES * PAGE] = { };
+
+    tame_script(data, next_script(f, data));
+    write_buffer(f, stream, output_memory(f, stream, id),
+                 OUTPUT_PAGES / MAX(1, layout->n_buffers), data);
+    for (unsigned i = 0; i < layout->n_planes; i++) {
+        offsets[i] = layout->offset[i];
+        data_sizes[i] = layout->size[i];
+    }
+}
+
+/* Some resources of the raw side, lent for frames or holding them */
 static void action_queue_raw(VVA *f)
 {
     uint32_t stream = next_stream(f);
     uint8_t flags = next_u8(f);
+    bool encode = flags & 0x80;
     uint32_t id = flags % 16 == 15 ? next_u32(f) : flags % 16;
     unsigned n = 1 + (flags >> 4) % 4;
     uint32_t offsets[VIRTIO_VIDEO_MAX_PLANES] = { };
     uint32_t data_sizes[VIRTIO_VIDEO_MAX_PLANES] = { };
 
+    if (encode) {
+        put_frame(f, stream, id, offsets, data_sizes);
+    }
     if (flags & 0x40) {
         next_planes(f, offsets, data_sizes);
     }
     for (unsigned i = 0; i < n; i++) {
-        queue_resource(f, stream, flags & 0x80 ?
-                       VIRTIO_VIDEO_QUEUE_TYPE_INPUT :
+        queue_resource(f, stream, encode ? VIRTIO_VIDEO_QUEUE_TYPE_INPUT :
                        VIRTIO_VIDEO_QUEUE_TYPE_OUTPUT, id + i, offsets,
                        data_sizes);
     }
@@ -1028,6 +1049,7 @@ void vva_run(VVA *f, const uint8_t *data, size_t size)
     f->spoil = false;
     f->repeat = 0;
     memset(f->scattered, 0, sizeof(f->scattered));
+    memset(f->layout, 0, sizeof(f->layout));
     clear_memory(f);
     start(f, &opts);
     for (unsigned i = 0; f->in.size && i < MAX_ACTIONS; i++) {
