@@ -14,6 +14,7 @@
 #include "qemu/osdep.h"
 #include "qemu/bitops.h"
 #include "qemu/bswap.h"
+#include "qemu/host-utils.h"
 #include "qapi/error.h"
 #include "hw/virtio/virtio-video-wire.h"
 #include "hw/virtio/video/tlv.h"
@@ -200,22 +201,77 @@ static uint32_t next_word(TlvReader *from)
     return ldl_le_p(word);
 }
 
+/* Returns: one of the two, for a choice */
+static uint32_t next_range(TlvReader *from, uint32_t *min, uint32_t *max)
+{
+    uint32_t a = next_word(from), b = next_word(from);
+
+    *min = MIN(a, b);
+    *max = MAX(a, b);
+    return b;
+}
+
+static void make_control(VideoCodedCaps *coded, VideoControl id,
+                         TlvReader *from)
+{
+    VideoControlCaps *control = &coded->controls[id];
+
+    control->supported = next_range(from, &control->min, &control->max) & 1 &&
+                         tlv_has_control(coded->format, id, true);
+    control->menu = control->max;
+    control->def = control->min;
+}
+
+static void make_coded(VideoCodedCaps *coded, VideoCodedFormat format,
+                       unsigned n_raws, TlvReader *from)
+{
+    uint32_t min;
+
+    *coded = (VideoCodedCaps) {
+        .format = format,
+        .raw_mask = next_word(from) & MAKE_64BIT_MASK(0, n_raws),
+    };
+    next_range(from, &min, &coded->max_width);
+    next_range(from, &min, &coded->max_height);
+}
+
 /* A codec is no enemy: it keeps what video-codec.h promises, but no more. */
 static void make_codec(VideoCodecCaps *codec, TlvReader *from, uint8_t byte)
 {
     codec->n_raws = 1 + byte % ARRAY_SIZE(codec->raws);
-    codec->n_decoders = 1 + (byte >> 4) % ARRAY_SIZE(codec->decoders);
+    codec->n_decoders = (byte >> 3) % 4;
+    codec->n_encoders = byte >> 5;
     for (unsigned i = 0; i < codec->n_raws; i++) {
         codec->raws[i] = next_word(from);
     }
     for (unsigned i = 0; i < codec->n_decoders; i++) {
-        codec->decoders[i] = (VideoCodedCaps) {
-            .format = i,
-            .raw_mask = next_word(from) & MAKE_64BIT_MASK(0, codec->n_raws),
-            .max_width = next_word(from),
-            .max_height = next_word(from),
-        };
+        make_coded(&codec->decoders[i], i, codec->n_raws, from);
     }
+    for (unsigned i = 0; i < codec->n_encoders; i++) {
+        VideoCodedCaps *coded = &codec->encoders[i];
+
+        make_coded(coded, i, codec->n_raws, from);
+        coded->size_step = 1 << next_word(from) % 5;
+        coded->min_width = MIN(16, coded->max_width);
+        coded->min_height = MIN(16, coded->max_height);
+        for (VideoControl id = 0; id < VIDEO_CONTROL__MAX; id++) {
+            make_control(coded, id, from);
+        }
+    }
+}
+
+/* How many of the raw formats go with a coded format that is there */
+static unsigned count_raws(const TlvCaps *caps)
+{
+    uint32_t used = 0;
+
+    for (unsigned i = 0; caps->decoder && i < caps->codec->n_decoders; i++) {
+        used |= caps->codec->decoders[i].raw_mask;
+    }
+    for (unsigned i = 0; caps->encoder && i < caps->codec->n_encoders; i++) {
+        used |= caps->codec->encoders[i].raw_mask;
+    }
+    return ctpop32(used);
 }
 
 /* Every TLV is whole, down to those in sets. Returns: how many there are */
@@ -232,6 +288,9 @@ static unsigned check_caps(const uint8_t *data, size_t size, unsigned depth)
             tlv.type == VIRTIO_VIDEO_TLV_RAW_SET) {
             CHECK(!depth);
             CHECK(check_caps(tlv.value, tlv.length, depth + 1));
+        } else if (tlv.type == VIRTIO_VIDEO_TLV_V4L2_CONTROLS) {
+            CHECK(depth == 1);
+            check_caps(tlv.value, tlv.length, depth + 1);
         }
     }
     CHECK(!ret);
@@ -246,7 +305,8 @@ static void fuzz_caps(const uint8_t *data, size_t size, const uint8_t *bytes)
     VideoCodecCaps codec = { };
     TlvCaps caps = {
         .codec = &codec,
-        .link_decoder = bytes[1] & 1,
+        .decoder = (bytes[1] & 3) != 2,         /* at least one */
+        .encoder = bytes[1] & 2,
     };
 
     make_codec(&codec, &from, bytes[0]);
@@ -256,7 +316,8 @@ static void fuzz_caps(const uint8_t *data, size_t size, const uint8_t *bytes)
     caps.max_resources = next_word(&from);
     tlv_write_caps(buf, &caps);
     CHECK(check_caps(buf->data, buf->len, 0) ==
-          codec.n_decoders + codec.n_raws + caps.link_decoder);
+          (caps.decoder ? codec.n_decoders + 1 : 0) +
+          (caps.encoder ? codec.n_encoders + 1 : 0) + count_raws(&caps));
 
     /* Appended behind what is there, and the same each time */
     g_byte_array_append(again, buf->data, buf->len);
