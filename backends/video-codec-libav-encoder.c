@@ -605,6 +605,7 @@ static void *libav_enc_start(VideoCodec *codec, VideoCodecSession *s,
         libav_enc_stop(e);
         return NULL;
     }
+    video_codec_session_set_engine(s, "libavcodec %s", e->avctx->codec->name);
     return e;
 }
 
