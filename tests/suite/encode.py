@@ -416,7 +416,7 @@ TRANSCODES = [
     ('mpeg2', ['-c:v', 'mpeg2video', '-bf', '2', '-pix_fmt', 'yuv420p'],
      'vp8'),
     ('mpeg4', ['-c:v', 'mpeg4', '-pix_fmt', 'yuv420p'], 'mpeg2'),
-    ('av1', ['-c:v', 'libsvtav1', '-preset', '12', '-pix_fmt', 'yuv420p'],
+    ('av1', ['-c:v', 'libaom-av1', '-cpu-used', '8', '-pix_fmt', 'yuv420p'],
      'h264'),
 ]
 
