@@ -551,6 +551,14 @@ static void libav_enc_set_controls(void *priv, const VideoControls *controls)
     e->force_key |= controls->value[VIDEO_CONTROL_FORCE_KEY_FRAME];
 }
 
+static void libav_enc_lost(void *priv)
+{
+    LibavEncoder *e = priv;
+
+    e->force_key = true;
+    g_byte_array_set_size(e->headers, 0);
+}
+
 static void libav_enc_stop(void *priv)
 {
     LibavEncoder *e = priv;
@@ -617,4 +625,5 @@ const VideoCodecImpl libav_encoder = {
     .emit = libav_enc_emit,
     .flush = libav_enc_flush,
     .set_controls = libav_enc_set_controls,
+    .lost = libav_enc_lost,
 };

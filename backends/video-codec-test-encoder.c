@@ -408,6 +408,13 @@ static void test_enc_set_controls(void *priv, const VideoControls *controls)
     *force |= pending;
 }
 
+static void test_enc_lost(void *priv)
+{
+    TestEncoder *e = priv;
+
+    e->since_key = -1;
+}
+
 const VideoCodecImpl test_encoder = {
     .start = test_enc_start,
     .stop = test_enc_stop,
@@ -416,6 +423,7 @@ const VideoCodecImpl test_encoder = {
     .emit = test_enc_emit,
     .flush = test_enc_flush,
     .set_controls = test_enc_set_controls,
+    .lost = test_enc_lost,
 };
 
 static const VideoCodedCaps test_encoders[] = {

@@ -77,6 +77,7 @@ struct VideoCodecSession {
     unsigned format_posted;     /* number of EVENT_FORMATs */
     bool hold;                  /* from a new format to resume() */
     bool flush;                 /* asks the worker to flush */
+    bool lost;                  /* coded data; the worker shall make up for it */
     bool stop;                  /* asks the worker to end */
     bool set_controls;          /* asks the worker to set @controls */
     VideoControls controls;
@@ -457,6 +458,15 @@ static void video_codec_worker_next(VideoCodecSession *s)
 }
 
 /* With s->lock held; drops it meanwhile. */
+static void video_codec_worker_lost(VideoCodecSession *s)
+{
+    s->lost = false;
+    qemu_mutex_unlock(&s->lock);
+    s->impl->lost(s->priv);
+    qemu_mutex_lock(&s->lock);
+}
+
+/* With s->lock held; drops it meanwhile. */
 static void video_codec_worker_set_controls(VideoCodecSession *s)
 {
     VideoControls controls = s->controls;
@@ -529,6 +539,10 @@ static bool video_codec_worker_step(VideoCodecSession *s)
         }
         if (s->draining) {
             return false;
+        }
+        if (s->lost) {
+            video_codec_worker_lost(s);
+            return true;
         }
         if (s->set_controls) {
             video_codec_worker_set_controls(s);
@@ -763,6 +777,27 @@ static void session_set_controls_now(VideoCodecSession *s,
     qemu_cond_signal(&s->wake);
 }
 
+/*
+ * With no input since the last controls there, the new ones take their place: a
+ * guest can't make the list longer than it has inputs.
+ */
+static bool session_merge_controls(VideoCodecSession *s,
+                                   const VideoControls *controls)
+{
+    VideoCodecInput *last;
+    bool key_frame;
+
+    QEMU_LOCK_GUARD(&s->lock);
+    last = QTAILQ_LAST(&s->inputs);
+    if (!last || last->type != VIDEO_INPUT_CONTROLS) {
+        return false;
+    }
+    key_frame = last->controls.value[VIDEO_CONTROL_FORCE_KEY_FRAME];
+    last->controls = *controls;
+    last->controls.value[VIDEO_CONTROL_FORCE_KEY_FRAME] |= key_frame;
+    return true;
+}
+
 void video_codec_session_set_controls(VideoCodecSession *s,
                                       const VideoControls *controls, bool now)
 {
@@ -773,9 +808,11 @@ void video_codec_session_set_controls(VideoCodecSession *s,
         session_set_controls_now(s, controls);
         return;
     }
-    in = input_new_without_data(VIDEO_INPUT_CONTROLS);
-    in->controls = *controls;
-    video_codec_session_queue_input(s, in);
+    if (!session_merge_controls(s, controls)) {
+        in = input_new_without_data(VIDEO_INPUT_CONTROLS);
+        in->controls = *controls;
+        video_codec_session_queue_input(s, in);
+    }
 }
 
 void video_codec_session_resume(VideoCodecSession *s)
@@ -840,6 +877,8 @@ void video_codec_session_revoke_outputs(VideoCodecSession *s,
         if (event->out && filter(s->opaque, event->out)) {
             QTAILQ_REMOVE(&s->events, event, next);
             g_free(event);
+            /* A decoder's frame is missed, but other coded data refer to this */
+            s->lost = s->params.direction == VIDEO_ENCODE;
         }
     }
     if (s->current_out && filter(s->opaque, s->current_out)) {

@@ -521,6 +521,8 @@ struct VideoCodec {
  *         and after coded data that did not fit.
  * @set_controls: encoders only: from the next frame on.  FORCE_KEY_FRAME stays
  *         in force until there is one, even if it is 0 in the next call.
+ * @lost: encoders only: coded data that was emitted has reached nobody, so the
+ *         next frame is a key frame, with all parameter sets.
  */
 typedef struct VideoCodecImpl {
     void *(*start)(VideoCodec *codec, VideoCodecSession *s,
@@ -531,6 +533,7 @@ typedef struct VideoCodecImpl {
     bool (*emit)(void *priv, VideoCodecOutput *out);
     void (*flush)(void *priv);
     void (*set_controls)(void *priv, const VideoControls *controls);
+    void (*lost)(void *priv);
 } VideoCodecImpl;
 
 /**

@@ -988,6 +988,41 @@ static void test_reset_output(Rig *r)
 }
 
 /* It is taken back while the codec is about to write */
+/*
+ * Coded data may be complete, and only the event missing, when the output is
+ * reset.  What the driver gets first can be decoded all the same.
+ */
+static void test_reset_output_complete(Rig *r)
+{
+    TestStream *s = encoder(r, 0);
+
+    for (unsigned i = 0; i < 20; i++) {
+        uint32_t out, reset;
+        g_autoptr(QVVEvent) ev = NULL;
+
+        qvv_assert_ok(r->d, qvv_queue_reset(r->d, 0, INPUT));
+        qvv_assert_ok(r->d, encode(s, 0, 1, 1));
+        qvv_hold(r->d);
+        out = get(s, 0);
+        for (unsigned j = 0; j < 30; j++) {
+            /* Gives the codec time, and the main loop none */
+            qvv_get_params(r->d, 0, MAIN, CODED_SET);
+        }
+        reset = qvv_queue_reset(r->d, 0, OUTPUT);
+        qvv_flush(r->d);
+        ev = qvv_wait(r->d, out);
+        qvv_assert_ok(r->d, reset);
+        if (ev->flags == F_CANCELED) {
+            /* The codec has kept the first, or makes another */
+            encode(s, 1, 2, 2);
+            expect_coded(s, 1, get(s, 1), KEY);
+        } else {
+            g_assert_cmphex(ev->flags, ==, F_OK);
+            g_assert_cmphex(ev->queue_flags, ==, KEY);
+        }
+    }
+}
+
 static void test_reset_output_writing(Rig *r)
 {
     TestStream *s = encoder(r, 0);
@@ -2002,6 +2037,65 @@ static void test_libav_transcodes(Rig *first)
                                    FEATURE(V4L2_COMPATIBLE_LAST_BUFFER) }
 #define X_CONTROLS .device = ",x-controls=on"
 
+/* In all the set shrinks the resources, though not below what there was */
+static void test_num_resources_twice(Rig *r)
+{
+    g_autoptr(GByteArray) set = qvv_set_new(CODED_SET);
+    QVVRawFormat raw = raw_format(VIDEO_TEST_NV12, 2 * WIDTH, HEIGHT);
+    g_autoptr(GByteArray) raw_set = qvv_set_new(RAW_SET);
+    TestStream *s = encoder(r, 0);
+    uint32_t in, change, drain;
+
+    qvv_set_num_resources(set, N_CODED + 1);
+    qvv_set_num_resources(set, N_CODED);
+    qvv_set_raw_format(raw_set, &raw);
+    store_frame(s, 0, 1);
+    qvv_hold(r->d);
+    in = queue_frame(s, 0, 1);
+    change = qvv_set_params(r->d, 0, MAIN, set);
+    qvv_set_params(r->d, 0, MAIN, raw_set);
+    qvv_unblock(r->d, 0);
+    drain = qvv_drain(r->d, 0);
+    qvv_flush(r->d);
+    get(s, 0);
+    qvv_assert_ok(r->d, in);
+    expect(r->d, change, F_BLOCKED);
+    qvv_unblock(r->d, 0);
+    qvv_assert_ok(r->d, drain);
+}
+
+/* Nor does it block the output */
+static void test_coded_refused(Rig *r)
+{
+    TestStream *s = encoder(r, 0);
+    GByteArray *set = qvv_set_new(CODED_SET);
+
+    qvv_assert_ok(r->d, encode(s, 0, 1, 1));
+    qvv_set_coded_format(set, VIRTIO_VIDEO_CODED_FORMAT_MPEG2);
+    g_assert_cmphex(set_params_flags(s, set), ==, F_ERROR);
+    expect_coded(s, 0, get(s, 0), KEY);
+}
+
+/* The codec waits for an output meanwhile; all count as one for it */
+static void test_controls_many(Rig *r)
+{
+    TestStream *s = encoder(r, 0);
+    uint32_t bitrate = 0;
+
+    qvv_assert_ok(r->d, encode(s, 0, 1, 1));
+    for (unsigned i = 0; i < 1000; i++) {
+        g_autoptr(GByteArray) set = qvv_set_new(CODED_SET);
+
+        bitrate = 100000 + i;
+        qvv_set_control(set, VIRTIO_VIDEO_V4L2_CID_BITRATE, bitrate);
+        qvv_assert_ok(r->d, qvv_set_params(r->d, 0, INPUT, set));
+    }
+    expect_coded(s, 0, get(s, 0), KEY);
+    qvv_assert_ok(r->d, encode(s, 1, 2, 2));
+    g_assert_cmpuint(expect_coded(s, 1, get(s, 1), P_FRAME)
+                     .controls[VIDEO_CONTROL_BITRATE], ==, bitrate);
+}
+
 static const TestCase cases[] = {
     { "encoder/features/is-offered-and-enough", test_features,
       .no_start = true },
@@ -2051,6 +2145,8 @@ static const TestCase cases[] = {
     { "encoder/queue-reset/input-while-reading", test_reset_input_reading },
     { "encoder/queue-reset/input-drops-coded-data", test_reset_drops },
     { "encoder/queue-reset/output-cancels-all", test_reset_output },
+    { "encoder/queue-reset/output-when-complete",
+      test_reset_output_complete },
     { "encoder/queue-reset/output-while-writing",
       test_reset_output_writing },
     { "encoder/close/all-canceled-before-response", test_close },
@@ -2078,6 +2174,11 @@ static const TestCase cases[] = {
     { "encoder/set-params/same-coded-format-is-no-change", test_coded_same },
     { "encoder/set-params/shrinking-outputs-blocks", test_shrink },
     { "encoder/set-params/resource-in-use", test_attach_in_use },
+    { "encoder/set-params/growing-and-shrinking-drains",
+      test_num_resources_twice },
+    { "encoder/set-params/refused-coded-format-is-no-change",
+      test_coded_refused },
+    { "encoder/controls/many-take-no-memory", test_controls_many },
 
     { "encoder/controls/moved-to-the-closest", test_controls_closest,
       X_CONTROLS },

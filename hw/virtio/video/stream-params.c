@@ -243,7 +243,8 @@ static bool param_is_change(VideoStream *stream, VideoSet set,
 
     switch (param->type) {
     case VIDEO_PARAM_CODED_FORMAT:
-        return param->coded != stream->coded;
+        return param->coded != stream->coded &&
+               stream_coded_caps(stream, param->coded);
     case VIDEO_PARAM_RAW_FORMAT:
         raw = param->raw;
         return stream_adjust_raw(stream, &raw) &&
@@ -265,11 +266,26 @@ static bool param_is_change(VideoStream *stream, VideoSet set,
     }
 }
 
+/* A set can have several numbers of resources: each counts from the last. */
 static bool params_are_change(VideoStream *stream, const VideoParams *params)
 {
+    VideoQueue queue = video_stream_set_queue(stream, params->set);
+    uint32_t num = stream->num_resources[queue];
+
     for (guint i = 0; i < params->params->len; i++) {
-        if (param_is_change(stream, params->set, video_params_get(params, i))) {
+        const VideoParam *param = video_params_get(params, i);
+
+        if (param_is_change(stream, params->set, param)) {
             return true;
+        }
+        if (param->type == VIDEO_PARAM_NUM_RESOURCES) {
+            uint32_t next = stream_adjust_num_resources(stream,
+                                                        param->num_resources);
+
+            if (next < num) {
+                return true;
+            }
+            num = next;
         }
     }
     return false;
