@@ -67,8 +67,8 @@ def fuzzer_problem():
 
 
 def replay_fuzzer(target):
-    env = dict(os.environ, LLVM_PROFILE_FILE='/dev/null')
-    env.pop('ASAN_OPTIONS', None)
+    env = dict(os.environ, LLVM_PROFILE_FILE='/dev/null',
+               ASAN_OPTIONS='detect_leaks=0')
     return problem(run(FUZZER, '--fuzz-target=' + target, '-runs=0',
                        '-detect_leaks=0', CORPUS / target, timeout=TIMEOUT,
                        env=env))
