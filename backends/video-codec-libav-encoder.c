@@ -252,7 +252,11 @@ static bool libav_enc_read_rgb(LibavEncoder *e, const VideoCodecInput *in,
         if (!libav_enc_read(e, in, 0, row, n, e->strip, stride)) {
             return false;
         }
-        sws_scale(e->sws, data, linesize, row, n, f->data, f->linesize);
+        if (sws_scale(e->sws, data, linesize, row, n, f->data,
+                      f->linesize) < 0) {
+            video_codec_session_fail(e->session, "can't convert a frame");
+            return false;
+        }
     }
     return true;
 }
@@ -388,7 +392,11 @@ static int libav_enc_submit(void *priv, const VideoCodecInput *in)
         video_codec_session_fail(e->session, "out of memory");
         return -ENOMEM;
     }
-    assert(e->in_flight < LIBAV_MAX_IN_FLIGHT);
+    if (e->in_flight >= LIBAV_MAX_IN_FLIGHT) {
+        video_codec_session_fail(e->session, "%s keeps more than %d frames",
+                                 e->avctx->codec->name, LIBAV_MAX_IN_FLIGHT);
+        return -EIO;
+    }
     if (!libav_enc_read_frame(e, in, f)) {
         return -ECANCELED;
     }

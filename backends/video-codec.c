@@ -16,9 +16,13 @@
 #include "qemu/main-loop.h"
 #include "qemu/thread.h"
 #include "qemu/timer.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
 #include "qom/object_interfaces.h"
 #include "system/video-codec.h"
+
+/* Bytes that are written to guest memory before somebody else may have a word */
+#define LONGEST_WRITE (64 * KiB)
 
 typedef enum EventType {
     EVENT_INPUT_DONE,
@@ -92,6 +96,7 @@ struct VideoCodecSession {
     void *priv;
     VideoCodecOutput emitted;
     bool have_output;           /* next() has said 1 */
+    int64_t idle_ns;            /* of this step: the VM was stopped */
     bool draining;              /* submit(NULL) went in, -ENODATA not out */
     VideoCodecFormat format;    /* of the current frame; encoders: zero */
     VideoCodecFormat announced; /* last EVENT_FORMAT; width 0: none */
@@ -300,21 +305,27 @@ static unsigned mem_read(const VideoCodecMem *mem, unsigned i, size_t offset,
     }
 }
 
-bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
-                                   unsigned plane, uint32_t row,
-                                   uint32_t n_rows, const uint8_t *src,
-                                   size_t src_stride, size_t bytes)
+/* With s->mem_lock held: wait until outputs may be written. */
+static void session_wait_for_memory(VideoCodecSession *s)
 {
-    const VideoCodecPlane *p = &out->planes[plane];
-    size_t offset = p->offset + (size_t)row * p->stride;
-    unsigned piece;
+    int64_t begin = get_clock();
 
-    assert(out == &s->emitted && plane < out->n_planes &&
-           n_rows && row + n_rows <= p->rows && bytes && bytes <= p->stride);
-
-    QEMU_LOCK_GUARD(&s->mem_lock);
     while (s->paused && s->current_out) {
         qemu_cond_wait(&s->mem_resumed, &s->mem_lock);
+    }
+    s->idle_ns += get_clock() - begin;
+}
+
+/* Rows from @offset in the memory of @p on, while it is the worker's. */
+static bool output_write(VideoCodecSession *s, const VideoCodecPlane *p,
+                         size_t offset, uint32_t n_rows, const uint8_t *src,
+                         size_t src_stride, size_t bytes)
+{
+    unsigned piece;
+
+    QEMU_LOCK_GUARD(&s->mem_lock);
+    if (s->paused) {
+        session_wait_for_memory(s);
     }
     if (!s->current_out) {
         return false;       /* taken back: even p->mem may be gone */
@@ -329,6 +340,30 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
         piece = mem_write(p->mem, piece, offset, src, bytes);
         offset += p->stride;
         src += src_stride;
+    }
+    return true;
+}
+
+bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
+                                   unsigned plane, uint32_t row,
+                                   uint32_t n_rows, const uint8_t *src,
+                                   size_t src_stride, size_t bytes)
+{
+    const VideoCodecPlane *p = &out->planes[plane];
+    size_t offset = p->offset + (size_t)row * p->stride;
+
+    assert(out == &s->emitted && plane < out->n_planes &&
+           n_rows && row + n_rows <= p->rows && bytes && bytes <= p->stride);
+
+    if (n_rows > 1) {
+        return output_write(s, p, offset, n_rows, src, src_stride, bytes);
+    }
+    /* Coded data is one row, and may be long: a reset shall not wait for all */
+    for (size_t at = 0; at < bytes; at += LONGEST_WRITE) {
+        if (!output_write(s, p, offset + at, 1, src + at, 0,
+                          MIN(bytes - at, LONGEST_WRITE))) {
+            return false;
+        }
     }
     return true;
 }
@@ -415,9 +450,11 @@ static void video_codec_worker_emit(VideoCodecSession *s)
     qemu_mutex_lock(&s->lock);
 
     s->have_output = !done;
+    /* What was made of it is dropped with a flush, or if it was taken back */
+    s->lost |= done && s->params.direction == VIDEO_ENCODE &&
+               (s->current_out != out || generation != s->generation);
     if (s->current_out != out) {
-        /* Taken back meanwhile; the guest side has it already */
-        return;
+        return;             /* the guest side has it already */
     }
     session_set_current_out(s, NULL);
     if (done && generation == s->generation) {
@@ -581,7 +618,8 @@ static void *video_codec_worker(void *opaque)
         int64_t begin = get_clock();
 
         if (video_codec_worker_step(s)) {
-            s->stats.busy_ns += get_clock() - begin;
+            s->stats.busy_ns += get_clock() - begin - s->idle_ns;
+            s->idle_ns = 0;
             continue;
         }
         if (s->notify) {
