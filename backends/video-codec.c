@@ -21,7 +21,7 @@
 #include "qom/object_interfaces.h"
 #include "system/video-codec.h"
 
-/* Bytes that are written to guest memory before somebody else may have a word */
+/* Bytes written to guest memory before somebody else can have a say */
 #define LONGEST_WRITE (64 * KiB)
 
 typedef enum EventType {
@@ -81,7 +81,7 @@ struct VideoCodecSession {
     unsigned format_posted;     /* number of EVENT_FORMATs */
     bool hold;                  /* from a new format to resume() */
     bool flush;                 /* asks the worker to flush */
-    bool lost;                  /* coded data; the worker shall make up for it */
+    bool lost;                  /* coded data: asks the worker to make up */
     bool stop;                  /* asks the worker to end */
     bool set_controls;          /* asks the worker to set @controls */
     VideoControls controls;
@@ -915,7 +915,7 @@ void video_codec_session_revoke_outputs(VideoCodecSession *s,
         if (event->out && filter(s->opaque, event->out)) {
             QTAILQ_REMOVE(&s->events, event, next);
             g_free(event);
-            /* A decoder's frame is missed, but other coded data refer to this */
+            /* Other coded data refer to it; a frame is just missed */
             s->lost = s->params.direction == VIDEO_ENCODE;
         }
     }
