@@ -563,7 +563,7 @@ bool vv_encoder_close(VVEncoder *e)
     }
     if (ok && e->open) {
         e->open = false;
-        ok = vv_do(&e->talk, qvv_close(e->talk.drv, e->talk.id), "CLOSE");
+        ok = vv_close(&e->talk);
     }
     ok = ok && vv_encoder_collect(e);
     if (ok) {

@@ -291,5 +291,5 @@ bool vv_close_stream(VVStream *s)
                     s->refused);
     }
     s->open = false;
-    return vv_do(&s->talk, qvv_close(s->dec->drv, s->id), "CLOSE");
+    return vv_close(&s->talk);
 }

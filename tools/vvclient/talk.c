@@ -160,6 +160,31 @@ bool vv_do(VVTalk *t, uint32_t cookie, const char *what)
     return ev != NULL;
 }
 
+/* The id is free when the stream error has come, not before */
+static bool vv_wait_failure(VVTalk *t)
+{
+    while (true) {
+        g_autoptr(QVVEvent) ev = qvv_next_of(t->drv, t->id, VV_SILENCE_US);
+
+        if (!ev) {
+            return vv_broken_rule(t, "CLOSE was refused, and no stream error "
+                                  "came");
+        }
+        if (ev->type == VIRTIO_VIDEO_CMD_STREAM_CLOSE &&
+            (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_STANDALONE)) {
+            vv_complain(t, "the device gave up at the end");
+            return true;
+        }
+    }
+}
+
+bool vv_close(VVTalk *t)
+{
+    g_autoptr(QVVEvent) ev = vv_answer(t, qvv_close(t->drv, t->id), "CLOSE");
+
+    return ev && (!vv_refused(ev) || vv_wait_failure(t));
+}
+
 QVVEvent *vv_set(VVTalk *t, GByteArray *set, const char *what, bool *blocked)
 {
     g_autoptr(QVVEvent) ev = NULL;

@@ -80,6 +80,8 @@ QVVEvent *vv_answer(VVTalk *t, uint32_t cookie, const char *what);
 void vv_was_refused(VVTalk *t, const QVVEvent *ev, const char *what);
 /* A command that has nothing to do but to succeed */
 bool vv_do(VVTalk *t, uint32_t cookie, const char *what);
+/* CLOSE.  A stream that fails at this very moment is closed as well */
+bool vv_close(VVTalk *t);
 /* SET_PARAMS on the main queue; @blocked is set, but never cleared */
 QVVEvent *vv_set(VVTalk *t, GByteArray *set, const char *what, bool *blocked);
 /* GET_PARAMS; @must: 1 << VIRTIO_VIDEO_TLV_* of what has to be there */
