@@ -9,10 +9,11 @@ EXCEPTIONS = {
     # RGB, and the device does 4:2:0
     'av1/wpt-four-colors.mp4': 'pixel format gbrp is not supported',
     'vp9/moz-320x240.webm': 'pixel format gbrp is not supported',
-    # All frames are right, but bytes follow which libavformat complains about
-    'av1/vkcts-av1-argon_test1019.obu': 'the file breaks off',
-    'av1/vkcts-av1-argon_test9354_2.obu': 'the file breaks off',
 }
+# Behind the first frames come bytes which libavformat complains about; newer
+# versions than that of the list find more frames in them
+TRAILING = ('av1/vkcts-av1-argon_test1019.obu',
+            'av1/vkcts-av1-argon_test9354_2.obu')
 # Their decoders are not the same to the bit everywhere: other versions of
 # libavcodec may differ from the list, but not from themselves
 INEXACT = ('mpeg2', 'mpeg4')
@@ -21,7 +22,7 @@ INEXACT = ('mpeg2', 'mpeg4')
 def is_md5(clip, md5):
     if md5 == clip['ffmpeg_md5']:
         return True
-    if clip['codec'] not in INEXACT:
+    if clip['codec'] not in INEXACT and clip['file'] not in TRAILING:
         return False
     native = run(VVCLIENT, 'native', clip['path'], '--md5').stdout.strip()
     if md5 == native:
@@ -35,9 +36,10 @@ def decode(clip, options):
     if said:
         if result.returncode != 1 or said not in result.stderr:
             return f'expected to fail with "{said}":\n{result.stderr}'
-        if 'breaks off' not in said:
-            return None
-    elif result.returncode:
+        return None
+    trailing = clip['file'] in TRAILING and \
+        'the file breaks off' in result.stderr
+    if result.returncode and not trailing:
         return f'exit status {result.returncode}\n{result.stderr}'
     md5 = result.stdout.strip()
     return None if is_md5(clip, md5) else \
