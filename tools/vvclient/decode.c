@@ -429,11 +429,15 @@ static bool vv_turn(VVDecode *dec)
  * Begin and end
  */
 
-/* What was still queued has been canceled by now; nothing may be missing */
+/*
+ * What was still queued has been canceled by now, and what the device has not
+ * even seen when the stream failed is refused; nothing may be missing
+ */
 static bool vv_collect(VVDecode *dec)
 {
     QVVEvent *ev;
 
+    qvv_flush(dec->drv);
     while ((ev = qvv_next(dec->drv, g_hash_table_size(dec->commands) ?
                           VV_LAST_US : 0))) {
         bool ok = vv_handle(dec, ev);
