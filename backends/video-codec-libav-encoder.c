@@ -26,10 +26,8 @@
 #include "qapi/error.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "system/video-codec.h"
-#include "video-codec-libav.h"
+#include "video-codec-libav-encoder.h"
 
-#include <libavcodec/avcodec.h>
-#include <libavutil/frame.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
@@ -54,7 +52,10 @@ typedef enum LibavEncoderState {
 
 /* A session's state. */
 typedef struct LibavEncoder {
-    const VideoCodecLibav *libav;
+    const LibavEncoderInfo *info;
+    const LibavEncoderOps *ops;
+    void *hw;
+    unsigned threads;
     VideoCodecSession *session;
     VideoCodecParams params;
     VideoControls controls;
@@ -63,10 +64,11 @@ typedef struct LibavEncoder {
 
     AVCodecContext *avctx;
     LibavSettings settings;     /* of avctx */
+    uint64_t memory;            /* bytes taken for avctx and pool */
 
     AVFrame *pool[LIBAV_POOL_SIZE];
     unsigned next_frame;        /* in the pool */
-    AVFrame *pending;           /* in the pool, to be encoded; NULL: none */
+    AVFrame *pending;           /* to be encoded; NULL: none */
     uint8_t *strip;             /* rows on their way in */
     struct SwsContext *sws;     /* from RGB */
     int sws_pix_fmt;            /* that it makes */
@@ -75,7 +77,11 @@ typedef struct LibavEncoder {
     int64_t n_frames;
     unsigned in_flight;
     uint64_t timestamps[LIBAV_MAX_IN_FLIGHT];
+    bool prepend[LIBAV_MAX_IN_FLIGHT];  /* headers, if it is a key frame */
     int64_t first_frame;        /* those before were flushed */
+    int64_t last_frame;         /* that has come out, in presentation order */
+    bool failed;                /* the GPU has lost that of failed_timestamp */
+    uint64_t failed_timestamp;
 
     unsigned since_key;         /* frames since the last key frame */
     bool force_key;
@@ -137,6 +143,47 @@ void libav_enc_unpack10(uint16_t *dst, const uint8_t *src, int n, int step)
 }
 
 /*
+ * To packed chroma, or to P010 of 8 bits: samples of one component to every
+ * @step'th place of a row
+ */
+static void libav_enc_pack8(uint8_t *dst, const uint8_t *src, int n, int step)
+{
+    for (int i = 0; i < n; i++) {
+        dst[i * step] = src[i];
+    }
+}
+
+static void libav_enc_pack10(uint8_t *dst, const uint8_t *src, int n, int step)
+{
+    for (int i = 0; i < n; i++) {
+        stw_le_p(dst + 2 * i * step, src[i] << 8);
+    }
+}
+
+/* Convert rows of a YUV plane to NV12 or P010. */
+static void libav_enc_pack(LibavEncoder *e, AVFrame *f, unsigned plane,
+                           int row, int n_rows, size_t stride)
+{
+    bool deep = f->format == AV_PIX_FMT_P010LE;
+    bool planar = plane && e->params.fourcc == DRM_FORMAT_YUV420;
+    /* Packed chroma that only gets wider is as long as luma */
+    int n = planar ? f->width >> 1 : f->width;
+    size_t offset = planar ? (plane - 1) * (deep ? 2 : 1) : 0;
+
+    for (int i = 0; i < n_rows; i++) {
+        const uint8_t *src = e->strip + i * stride;
+        uint8_t *dst = f->data[!!plane] + offset +
+                       (ptrdiff_t)(row + i) * f->linesize[!!plane];
+
+        if (deep) {
+            libav_enc_pack10(dst, src, n, 1 + planar);
+        } else {
+            libav_enc_pack8(dst, src, n, 1 + planar);
+        }
+    }
+}
+
+/*
  * Samples of one component, every @step'th of a row, to where the encoder wants
  * them.
  */
@@ -164,6 +211,10 @@ static void libav_enc_convert(LibavEncoder *e, AVFrame *f, unsigned plane,
     int n = f->width >> !!plane;
     bool packed = plane && e->params.fourcc != DRM_FORMAT_YUV420;
 
+    if (e->info->packed) {
+        libav_enc_pack(e, f, plane, row, n_rows, stride);
+        return;
+    }
     for (int i = 0; i < n_rows; i++) {
         const uint8_t *src = e->strip + i * stride;
 
@@ -183,7 +234,9 @@ static bool libav_enc_is_plain(const LibavEncoder *e, unsigned plane)
 
     return raw == e->settings.pix_fmt ||
            (!plane && raw == AV_PIX_FMT_NV12 &&
-            e->settings.pix_fmt == AV_PIX_FMT_YUV420P);
+            e->settings.pix_fmt == AV_PIX_FMT_YUV420P) ||
+           (!plane && raw == AV_PIX_FMT_YUV420P &&
+            e->settings.pix_fmt == AV_PIX_FMT_NV12);
 }
 
 static bool libav_enc_read_plane(LibavEncoder *e, const VideoCodecInput *in,
@@ -275,11 +328,17 @@ static bool libav_enc_read_frame(LibavEncoder *e, const VideoCodecInput *in,
     return true;
 }
 
-/* A frame of the pool that the encoder does not hold, or a new one */
-static AVFrame *libav_enc_get_frame(LibavEncoder *e)
+/*
+ * A frame to put a picture into: of the pool, one that the encoder does not
+ * hold, or a new one
+ */
+static AVFrame *libav_enc_begin_frame(LibavEncoder *e)
 {
     AVFrame *f;
 
+    if (e->ops->begin) {
+        return e->ops->begin(e->hw);
+    }
     for (unsigned i = 0; i < LIBAV_POOL_SIZE; i++) {
         f = e->pool[i];
         if (f->buf[0] && f->format == e->settings.pix_fmt &&
@@ -296,14 +355,31 @@ static AVFrame *libav_enc_get_frame(LibavEncoder *e)
     return av_frame_get_buffer(f, 0) < 0 ? NULL : f;
 }
 
+/* The frame to encode, after that of libav_enc_begin_frame() */
+static AVFrame *libav_enc_end_frame(LibavEncoder *e, AVFrame *f, bool done)
+{
+    if (e->ops->end) {
+        return e->ops->end(e->hw, done);
+    }
+    return done ? f : NULL;
+}
+
 /*
  * The encoder
  */
 
 static bool libav_enc_open(LibavEncoder *e, Error **errp)
 {
-    libav_settings(&e->params, &e->controls, &e->settings);
-    e->avctx = libav_open_encoder(e->libav, &e->params, &e->settings, errp);
+    libav_settings(e->info, &e->params, &e->controls, &e->settings);
+    e->memory = libav_encoder_memory(e->info, &e->params, &e->settings,
+                                     e->threads);
+    if (!video_codec_session_take_memory(e->session, e->memory)) {
+        e->memory = 0;
+        error_setg(errp, "out of memory");  /* the session said more */
+        return false;
+    }
+    e->avctx = libav_open_encoder(e->info, &e->params, &e->settings, e->ops,
+                                  e->hw, errp);
     if (!e->avctx) {
         return false;
     }
@@ -314,9 +390,28 @@ static bool libav_enc_open(LibavEncoder *e, Error **errp)
 
 static void libav_enc_close(LibavEncoder *e)
 {
-    avcodec_free_context(&e->avctx);
+    avcodec_free_context(&e->avctx);    /* ends all threads below us */
+    video_codec_session_give_memory(e->session, e->memory);
+    e->memory = 0;
     e->state = LIBAV_ENC_CLOSED;
     e->in_flight = 0;
+}
+
+/*
+ * Something has failed with the frame of @timestamp.  On a GPU others may
+ * succeed: begin again, with a key frame.
+ */
+static void libav_enc_failed(LibavEncoder *e, uint64_t timestamp,
+                             const char *what, int ret)
+{
+    if (!e->ops->recover || !e->ops->recover(e->hw, what)) {
+        video_codec_session_fail(e->session, "%s %s: %s", e->info->name, what,
+                                 av_err2str(ret));
+        return;
+    }
+    libav_enc_close(e);
+    e->failed = true;
+    e->failed_timestamp = timestamp;
 }
 
 /* Let it finish what is in the making; then it will be closed. */
@@ -342,7 +437,7 @@ static int libav_enc_prepare(LibavEncoder *e)
     LibavSettings settings;
 
     if (e->state == LIBAV_ENC_OPEN) {
-        libav_settings(&e->params, &e->controls, &settings);
+        libav_settings(e->info, &e->params, &e->controls, &settings);
         if (!memcmp(&settings, &e->settings, sizeof(settings))) {
             return 0;
         }
@@ -350,7 +445,7 @@ static int libav_enc_prepare(LibavEncoder *e)
             libav_enc_end(e);
             return -EAGAIN;
         }
-        if (libav_change_rate(e->avctx, &e->settings, &settings)) {
+        if (libav_change_rate(e->info, e->avctx, &e->settings, &settings)) {
             e->settings = settings;
             return 0;
         }
@@ -364,13 +459,47 @@ static int libav_enc_prepare(LibavEncoder *e)
     return 0;
 }
 
+/* Get the picture of @in.  Returns: as libav_enc_submit() */
+static int libav_enc_take(LibavEncoder *e, const VideoCodecInput *in,
+                          AVFrame **frame)
+{
+    int ret = e->ops->take ? e->ops->take(e->hw, in, frame) : 0;
+    AVFrame *f;
+    bool done;
+
+    if (ret) {
+        return ret > 0 ? 0 : -ECANCELED;
+    }
+    f = libav_enc_begin_frame(e);
+    if (!f) {
+        goto failed;
+    }
+    done = libav_enc_read_frame(e, in, f);
+    f = libav_enc_end_frame(e, f, done);
+    if (!done) {
+        return -ECANCELED;
+    }
+    if (!f) {
+        goto failed;
+    }
+    *frame = f;
+    return 0;
+
+failed:
+    if (!e->ops->recover || !e->ops->recover(e->hw, "can't take a frame")) {
+        video_codec_session_fail(e->session, "%s can't take a frame: out of "
+                                 "memory", e->info->name);
+    }
+    return -EIO;
+}
+
 static int libav_enc_submit(void *priv, const VideoCodecInput *in)
 {
     LibavEncoder *e = priv;
-    AVFrame *f;
+    AVFrame *f = NULL;
     int ret;
 
-    if (e->pending || e->packet->data || e->draining ||
+    if (e->pending || e->packet->data || e->failed || e->draining ||
         e->state == LIBAV_ENC_ENDING) {
         return -EAGAIN;
     }
@@ -387,18 +516,14 @@ static int libav_enc_submit(void *priv, const VideoCodecInput *in)
     if (ret) {
         return ret;
     }
-    f = libav_enc_get_frame(e);
-    if (!f) {
-        video_codec_session_fail(e->session, "out of memory");
-        return -ENOMEM;
-    }
     if (e->in_flight >= LIBAV_MAX_IN_FLIGHT) {
         video_codec_session_fail(e->session, "%s keeps more than %d frames",
                                  e->avctx->codec->name, LIBAV_MAX_IN_FLIGHT);
         return -EIO;
     }
-    if (!libav_enc_read_frame(e, in, f)) {
-        return -ECANCELED;
+    ret = libav_enc_take(e, in, &f);
+    if (ret) {
+        return ret;
     }
 
     if (e->since_key >= e->controls.value[VIDEO_CONTROL_GOP_SIZE]) {
@@ -409,6 +534,8 @@ static int libav_enc_submit(void *priv, const VideoCodecInput *in)
     e->force_key = false;
     f->pts = e->n_frames++;
     e->timestamps[f->pts % LIBAV_MAX_IN_FLIGHT] = in->timestamp;
+    e->prepend[f->pts % LIBAV_MAX_IN_FLIGHT] =
+        e->controls.value[VIDEO_CONTROL_PREPEND_HEADERS];
     e->pending = f;
     return 0;
 }
@@ -416,12 +543,13 @@ static int libav_enc_submit(void *priv, const VideoCodecInput *in)
 /* Have the encoder take the pending frame: here it encodes. */
 static bool libav_enc_send(LibavEncoder *e)
 {
+    int64_t pts = e->pending->pts;
     int ret = avcodec_send_frame(e->avctx, e->pending);
 
     e->pending = NULL;
     if (ret < 0) {
-        video_codec_session_fail(e->session, "%s can't encode a frame: %s",
-                                 e->avctx->codec->name, av_err2str(ret));
+        libav_enc_failed(e, e->timestamps[pts % LIBAV_MAX_IN_FLIGHT],
+                         "can't encode a frame", ret);
         return false;
     }
     e->in_flight++;
@@ -440,7 +568,7 @@ static void libav_enc_add_headers(LibavEncoder *e)
         return;
     }
     known = size == e->headers->len && !memcmp(data, e->headers->data, size);
-    if (known && !e->controls.value[VIDEO_CONTROL_PREPEND_HEADERS]) {
+    if (known && !e->prepend[e->packet->pts % LIBAV_MAX_IN_FLIGHT]) {
         return;
     }
     g_byte_array_append(e->with_headers, data, size);
@@ -464,9 +592,12 @@ static int libav_enc_receive(LibavEncoder *e)
         }
     }
     if (ret != AVERROR(EAGAIN) && ret != AVERROR_EOF) {
-        video_codec_session_fail(e->session, "%s fails: %s",
-                                 e->avctx->codec->name, av_err2str(ret));
-        return 0;
+        /* The oldest one, or it may be one that depends on it */
+        int64_t pts = e->n_frames - e->in_flight;
+
+        libav_enc_failed(e, e->timestamps[pts % LIBAV_MAX_IN_FLIGHT], "fails",
+                         ret);
+        return e->failed;
     }
     if (e->state == LIBAV_ENC_ENDING) {
         libav_enc_close(e);
@@ -482,27 +613,33 @@ static int libav_enc_next(void *priv, VideoCodecFormat *format)
 {
     LibavEncoder *e = priv;
 
-    if (e->packet->data) {
+    if (e->packet->data || e->failed) {
         return 1;
     }
     if (e->pending && !libav_enc_send(e)) {
-        return 0;
+        return e->failed;
     }
     return libav_enc_receive(e);
 }
 
-static VideoFrameType libav_enc_frame_type(const AVPacket *packet)
+static VideoFrameType libav_enc_frame_type(LibavEncoder *e,
+                                           const AVPacket *packet)
 {
+    bool behind = packet->pts < e->last_frame;
     size_t size;
     const uint8_t *stats = av_packet_get_side_data(packet,
                                                    AV_PKT_DATA_QUALITY_STATS,
                                                    &size);
 
+    e->last_frame = MAX(e->last_frame, packet->pts);
     if (packet->flags & AV_PKT_FLAG_KEY) {
         return VIDEO_FRAME_KEY;
     }
-    return stats && size > 4 && stats[4] == AV_PICTURE_TYPE_B ? VIDEO_FRAME_B
-                                                              : VIDEO_FRAME_P;
+    if (stats && size > 4) {
+        return stats[4] == AV_PICTURE_TYPE_B ? VIDEO_FRAME_B : VIDEO_FRAME_P;
+    }
+    /* Not all tell; only B frames come after what is shown after them */
+    return behind ? VIDEO_FRAME_B : VIDEO_FRAME_P;
 }
 
 static bool libav_enc_emit(void *priv, VideoCodecOutput *out)
@@ -511,6 +648,12 @@ static bool libav_enc_emit(void *priv, VideoCodecOutput *out)
     const uint8_t *data = e->packet->data;
     size_t size = e->packet->size;
 
+    if (e->failed) {
+        e->failed = false;
+        out->corrupt = true;
+        out->timestamp = e->failed_timestamp;
+        return true;
+    }
     if (e->with_headers->len) {
         data = e->with_headers->data;
         size = e->with_headers->len;
@@ -532,7 +675,7 @@ static bool libav_enc_emit(void *priv, VideoCodecOutput *out)
         }
     }
     out->timestamp = e->timestamps[e->packet->pts % LIBAV_MAX_IN_FLIGHT];
-    out->frame_type = libav_enc_frame_type(e->packet);
+    out->frame_type = libav_enc_frame_type(e, e->packet);
     av_packet_unref(e->packet);
     return true;
 }
@@ -548,6 +691,7 @@ static void libav_enc_flush(void *priv)
     e->first_frame = e->n_frames;
     e->force_key = true;
     e->pending = NULL;
+    e->failed = false;
     e->draining = false;
 }
 
@@ -571,7 +715,7 @@ static void libav_enc_stop(void *priv)
 {
     LibavEncoder *e = priv;
 
-    avcodec_free_context(&e->avctx);    /* ends all threads below us */
+    libav_enc_close(e);
     av_packet_free(&e->packet);
     for (unsigned i = 0; i < LIBAV_POOL_SIZE; i++) {
         av_frame_free(&e->pool[i]);
@@ -580,6 +724,9 @@ static void libav_enc_stop(void *priv)
     sws_freeContext(e->sws);
     g_byte_array_unref(e->headers);
     g_byte_array_unref(e->with_headers);
+    if (e->ops->free) {
+        e->ops->free(e->hw);
+    }
     g_free(e);
 }
 
@@ -601,12 +748,17 @@ static bool libav_enc_alloc(LibavEncoder *e)
     return e->strip && e->packet;
 }
 
-static void *libav_enc_start(VideoCodec *codec, VideoCodecSession *s,
-                             const VideoCodecParams *params, Error **errp)
+void *libav_encoder_start(VideoCodecSession *s, const VideoCodecParams *params,
+                          const LibavEncoderInfo *info,
+                          const LibavEncoderOps *ops, void *hw,
+                          unsigned threads, Error **errp)
 {
     LibavEncoder *e = g_new0(LibavEncoder, 1);
 
-    e->libav = VIDEO_CODEC_LIBAV(codec);
+    e->info = info;
+    e->ops = ops;
+    e->hw = hw;
+    e->threads = threads;
     e->session = s;
     e->params = *params;
     e->controls = params->controls;
@@ -621,8 +773,52 @@ static void *libav_enc_start(VideoCodec *codec, VideoCodecSession *s,
         libav_enc_stop(e);
         return NULL;
     }
-    video_codec_session_set_engine(s, "libavcodec %s", e->avctx->codec->name);
     return e;
+}
+
+/*
+ * In software.  LibavEncoder.hw is a LibavOptions.
+ */
+
+static bool libav_enc_software_setup(void *hw, AVCodecContext *avctx,
+                                     Error **errp)
+{
+    const LibavOptions *options = hw;
+
+    avctx->thread_count = libav_threads(options);
+    avctx->thread_type = FF_THREAD_SLICE;
+    if (!options->low_delay) {
+        avctx->thread_type |= FF_THREAD_FRAME;
+    }
+    return true;
+}
+
+static const LibavEncoderOps libav_enc_software_ops = {
+    .setup = libav_enc_software_setup,
+    .free = g_free,
+};
+
+void *libav_software_encoder_start(VideoCodecSession *s,
+                                   const VideoCodecParams *params,
+                                   const LibavOptions *options, Error **errp)
+{
+    const LibavEncoderInfo *info = libav_encoder_info(params->coded);
+    void *e = libav_encoder_start(s, params, info, &libav_enc_software_ops,
+                                  g_memdup2(options, sizeof(*options)),
+                                  libav_threads(options), errp);
+
+    if (e) {
+        video_codec_session_set_engine(s, "libavcodec %s", info->name);
+    }
+    return e;
+}
+
+static void *libav_enc_start(VideoCodec *codec, VideoCodecSession *s,
+                             const VideoCodecParams *params, Error **errp)
+{
+    return libav_software_encoder_start(s, params,
+                                        &VIDEO_CODEC_LIBAV(codec)->options,
+                                        errp);
 }
 
 const VideoCodecImpl libav_encoder = {

@@ -14,13 +14,13 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/host-utils.h"
 #include "qapi/error.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "system/video-codec.h"
-#include "video-codec-libav.h"
+#include "video-codec-libav-encoder.h"
 
-#include <libavcodec/avcodec.h>
-#include <libavutil/dict.h>
+#include <libavutil/imgutils.h>
 #include <libavutil/pixdesc.h>
 
 #define LIBAV_MIN_BIT_RATE (10 * 1000)
@@ -40,22 +40,8 @@
 
 #define LIBAV_MAX_B_FRAMES 4
 
-/**
- * LibavLevel: a level, and what it allows.
- * @value: V4L2's number of it
- * @number: in the bitstream; H.264 and HEVC: ten times what people call it
- * @blocks: 256 luma samples each, of a frame
- * @block_rate: @blocks per second
- * @kbit: 1000 bits per second
- * @width, @height: of a frame; 0: neither is more than sqrt(8 * @blocks)
- *                  times 16
- */
-typedef struct LibavLevel {
-    uint8_t value;
-    uint8_t number;
-    uint32_t blocks, block_rate, kbit;
-    uint32_t width, height;
-} LibavLevel;
+/* Memory of each thread above the first; see LibavEncoderInfo.frames */
+#define LIBAV_FRAMES_PER_THREAD 4
 
 /* ITU-T H.264 (08/2021), table A-1; 1b is 9 for x264 */
 static const LibavLevel h264_levels[] = {
@@ -156,25 +142,6 @@ static const LibavLevel mpeg4_advanced_simple_levels[] = {
     {  7,  5, 1620,  48600,  8000 },
 };
 
-/**
- * LibavProfile: a profile.
- * @value: V4L2's number of it
- * @name: x264's or x265's
- * @number: in the bitstream, of all others
- * @deep: samples have 10 bits
- * @b_frames: it has B frames
- * @levels, @n_levels: it has these
- */
-typedef struct LibavProfile {
-    uint8_t value;
-    const char *name;
-    uint8_t number;
-    bool deep;
-    bool b_frames;
-    const LibavLevel *levels;
-    unsigned n_levels;
-} LibavProfile;
-
 #define LEVELS(table) .levels = table, .n_levels = ARRAY_SIZE(table)
 
 /* x264 knows no other baseline than the constrained one */
@@ -214,33 +181,8 @@ static const LibavProfile mpeg4_profiles[] = {
 
 #undef LEVELS
 
-/**
- * LibavEncoderInfo: one of libavcodec's encoders.
- * @format: what it makes
- * @name: of the encoder
- * @min_size, @max_size: of width and height
- * @profiles, @n_profiles: what it can make
- * @def_profile, @def_level: V4L2's numbers
- * @min_qp, @max_qp: of the coded format; both 0: V4L2 has no such controls
- * @headers: has parameter sets outside of its frames
- * @configure: say in @opts and @avctx what is special about it
- */
-typedef struct LibavEncoderInfo {
-    VideoCodedFormat format;
-    const char *name;
-    uint32_t min_size, max_size;
-    const LibavProfile *profiles;
-    unsigned n_profiles;
-    unsigned def_profile, def_level;
-    int min_qp, max_qp;
-    bool headers;
-    void (*configure)(const LibavSettings *settings,
-                      const LibavProfile *profile, AVCodecContext *avctx,
-                      AVDictionary **opts);
-} LibavEncoderInfo;
-
-static const LibavLevel *libav_level(const LibavSettings *settings,
-                                     const LibavProfile *profile)
+const LibavLevel *libav_settings_level(const LibavSettings *settings,
+                                       const LibavProfile *profile)
 {
     return settings->level < 0 ? NULL : &profile->levels[settings->level];
 }
@@ -249,11 +191,12 @@ static const LibavLevel *libav_level(const LibavSettings *settings,
  * x264 as for little delay, but with B frames if asked for.  It takes each
  * frame's duration from the next one unless told that they are all the same.
  */
-static void libav_configure_x264(const LibavSettings *settings,
+static void libav_configure_x264(const LibavEncoderInfo *info,
+                                 const LibavSettings *settings,
                                  const LibavProfile *profile,
                                  AVCodecContext *avctx, AVDictionary **opts)
 {
-    const LibavLevel *level = libav_level(settings, profile);
+    const LibavLevel *level = libav_settings_level(settings, profile);
     /* Its quantiser starts at 0 for all depths, the standard's at -12 */
     int offset = profile->deep ? 12 : 0;
 
@@ -277,11 +220,12 @@ static void libav_configure_x264(const LibavSettings *settings,
  * to version 3.5 it leaks memory each time it is opened, the more the larger
  * the frame, unless sample adaptive offset is on.
  */
-static void libav_configure_x265(const LibavSettings *settings,
+static void libav_configure_x265(const LibavEncoderInfo *info,
+                                 const LibavSettings *settings,
                                  const LibavProfile *profile,
                                  AVCodecContext *avctx, AVDictionary **opts)
 {
-    const LibavLevel *level = libav_level(settings, profile);
+    const LibavLevel *level = libav_settings_level(settings, profile);
     g_autoptr(GString) params = g_string_new(
         "log-level=none:info=0:keyint=-1:scenecut=0:open-gop=0:"
         "b-adapt=0:b-pyramid=0:cutree=0:sao=1:limit-sao=1");
@@ -326,7 +270,8 @@ static void libav_configure_vpx(const LibavSettings *settings,
  * A negative speed is fixed; with a positive one quality would depend on what
  * else the host does.
  */
-static void libav_configure_vp8(const LibavSettings *settings,
+static void libav_configure_vp8(const LibavEncoderInfo *info,
+                                const LibavSettings *settings,
                                 const LibavProfile *profile,
                                 AVCodecContext *avctx, AVDictionary **opts)
 {
@@ -335,11 +280,12 @@ static void libav_configure_vp8(const LibavSettings *settings,
     av_dict_set(opts, "cpu-used", "-6", 0);
 }
 
-static void libav_configure_vp9(const LibavSettings *settings,
+static void libav_configure_vp9(const LibavEncoderInfo *info,
+                                const LibavSettings *settings,
                                 const LibavProfile *profile,
                                 AVCodecContext *avctx, AVDictionary **opts)
 {
-    const LibavLevel *level = libav_level(settings, profile);
+    const LibavLevel *level = libav_settings_level(settings, profile);
 
     libav_configure_vpx(settings, avctx, opts);
     /* its profile follows from the pixel format */
@@ -361,7 +307,7 @@ static void libav_configure_mpeg(const LibavSettings *settings,
                                  const LibavProfile *profile,
                                  AVCodecContext *avctx, AVDictionary **opts)
 {
-    const LibavLevel *level = libav_level(settings, profile) ?:
+    const LibavLevel *level = libav_settings_level(settings, profile) ?:
                               &profile->levels[profile->n_levels - 1];
 
     avctx->gop_size = LIBAV_MPEG_GOP;
@@ -371,7 +317,8 @@ static void libav_configure_mpeg(const LibavSettings *settings,
     av_dict_set(opts, "sc_threshold", "1000000000", 0);     /* no others */
 }
 
-static void libav_configure_mpeg2(const LibavSettings *settings,
+static void libav_configure_mpeg2(const LibavEncoderInfo *info,
+                                  const LibavSettings *settings,
                                   const LibavProfile *profile,
                                   AVCodecContext *avctx, AVDictionary **opts)
 {
@@ -381,7 +328,8 @@ static void libav_configure_mpeg2(const LibavSettings *settings,
     }
 }
 
-static void libav_configure_mpeg4(const LibavSettings *settings,
+static void libav_configure_mpeg4(const LibavEncoderInfo *info,
+                                  const LibavSettings *settings,
                                   const LibavProfile *profile,
                                   AVCodecContext *avctx, AVDictionary **opts)
 {
@@ -394,54 +342,78 @@ static void libav_configure_mpeg4(const LibavSettings *settings,
     av_dict_set_int(opts, "lmax", settings->max_qp * FF_QP2LAMBDA, 0);
 }
 
+#define ENCODER_RATES \
+    .max_b_frames = LIBAV_MAX_B_FRAMES, \
+    .bitrate_modes = 1u << VIDEO_BITRATE_MODE_VBR | 1u << VIDEO_BITRATE_MODE_CBR
 #define PROFILES(table) .profiles = table, .n_profiles = ARRAY_SIZE(table)
 
 /* In order of preference; what is not in the host's libavcodec is left out */
 static const LibavEncoderInfo libav_encoders[] = {
     {
         .format = VIDEO_CODED_H264, .name = "libx264",
-        .min_size = 16, .max_size = LIBAV_MAX_SIZE,
+        .min_size = 16,
+        .max_width = LIBAV_MAX_SIZE, .max_height = LIBAV_MAX_SIZE,
         PROFILES(h264_profiles), .def_profile = 4, .def_level = 11,
+        .frames = 13, .frames_per_b = 5,
         .min_qp = 0, .max_qp = 51, .headers = true,
+        ENCODER_RATES,
+        /* Only x264 looks at it again, before each frame */
+        .rate_changes = true,
         .configure = libav_configure_x264,
     }, {
         /* x265 crashes at level 5 and above if a side is less than that */
         .format = VIDEO_CODED_HEVC, .name = "libx265",
-        .min_size = 32, .max_size = LIBAV_MAX_SIZE,
+        .min_size = 32,
+        .max_width = LIBAV_MAX_SIZE, .max_height = LIBAV_MAX_SIZE,
         PROFILES(hevc_profiles), .def_profile = 0, .def_level = 5,
+        .frames = 32, .frames_per_b = 10,
         .min_qp = 0, .max_qp = 51, .headers = true,
+        ENCODER_RATES,
         .configure = libav_configure_x265,
     }, {
         .format = VIDEO_CODED_VP9, .name = "libvpx-vp9",
-        .min_size = 16, .max_size = LIBAV_MAX_SIZE,
+        .min_size = 16,
+        .max_width = LIBAV_MAX_SIZE, .max_height = LIBAV_MAX_SIZE,
         PROFILES(vp9_profiles), .def_profile = 0, .def_level = 6,
+        .frames = 53,
         .min_qp = 0, .max_qp = LIBAV_VPX_MAX_QP,
+        ENCODER_RATES,
         .configure = libav_configure_vp9,
     }, {
         .format = VIDEO_CODED_VP8, .name = "libvpx",
-        .min_size = 16, .max_size = LIBAV_MAX_SIZE,
+        .min_size = 16,
+        .max_width = LIBAV_MAX_SIZE, .max_height = LIBAV_MAX_SIZE,
         PROFILES(vp8_profiles), .def_profile = 0,
+        .frames = 22,
         .min_qp = 0, .max_qp = LIBAV_VPX_MAX_QP,
+        ENCODER_RATES,
         .configure = libav_configure_vp8,
     }, {
         /* the lower 12 bits of its sizes must not be 0 */
         .format = VIDEO_CODED_MPEG2, .name = "mpeg2video",
-        .min_size = 16, .max_size = 4094,
+        .min_size = 16,
+        .max_width = 4094, .max_height = 4094,
         PROFILES(mpeg2_profiles), .def_profile = 1, .def_level = 1,
+        .frames = 8, .frames_per_b = 2,
+        ENCODER_RATES,
         .configure = libav_configure_mpeg2,
     }, {
         /* 13 bits for each size */
         .format = VIDEO_CODED_MPEG4, .name = "mpeg4",
-        .min_size = 16, .max_size = 8190,
+        .min_size = 16,
+        .max_width = 8190, .max_height = 8190,
         PROFILES(mpeg4_profiles), .def_profile = 1, .def_level = 7,
+        .frames = 8, .frames_per_b = 2,
         .min_qp = 1, .max_qp = 31, .headers = true,
+        ENCODER_RATES,
         .configure = libav_configure_mpeg4,
     },
 };
 
 #undef PROFILES
+#undef ENCODER_RATES
 
-static const LibavEncoderInfo *libav_find_info(VideoCodedFormat format)
+const LibavEncoderInfo *libav_encoder_info(VideoCodedFormat format)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(libav_encoders); i++) {
         if (libav_encoders[i].format == format) {
@@ -533,9 +505,14 @@ static int libav_choose_level(const LibavProfile *profile,
  * Samples of 10 bits are encoded as such, and so is everything in a profile
  * for 10 bits.  x264 takes NV12 as it is.
  */
-static enum AVPixelFormat libav_choose_pix_fmt(const AVCodec *codec,
+static enum AVPixelFormat libav_choose_pix_fmt(const LibavEncoderInfo *info,
                                                uint32_t fourcc, bool deep)
 {
+    const AVCodec *codec = avcodec_find_encoder_by_name(info->name);
+
+    if (info->packed) {
+        return deep ? AV_PIX_FMT_P010LE : AV_PIX_FMT_NV12;
+    }
     if (deep) {
         return AV_PIX_FMT_YUV420P10;
     }
@@ -546,11 +523,10 @@ static enum AVPixelFormat libav_choose_pix_fmt(const AVCodec *codec,
     return AV_PIX_FMT_YUV420P;
 }
 
-void libav_settings(const VideoCodecParams *params,
+void libav_settings(const LibavEncoderInfo *info,
+                    const VideoCodecParams *params,
                     const VideoControls *controls, LibavSettings *settings)
 {
-    const LibavEncoderInfo *info = libav_find_info(params->coded);
-    const AVCodec *codec = avcodec_find_encoder_by_name(info->name);
     const uint32_t *value = controls->value;
     bool vbr = value[VIDEO_CONTROL_BITRATE_MODE] == VIDEO_BITRATE_MODE_VBR;
     const LibavProfile *profile;
@@ -559,6 +535,7 @@ void libav_settings(const VideoCodecParams *params,
     settings->bit_rate = MIN(MAX(value[VIDEO_CONTROL_BITRATE],
                                  LIBAV_MIN_BIT_RATE), LIBAV_MAX_BIT_RATE);
     settings->max_rate = settings->bit_rate * (vbr ? LIBAV_VBR_PEAK : 1);
+    settings->gop = info->counts_gop ? value[VIDEO_CONTROL_GOP_SIZE] : 0;
 
     settings->profile = libav_choose_profile(info,
                                              value[VIDEO_CONTROL_PROFILE],
@@ -567,11 +544,11 @@ void libav_settings(const VideoCodecParams *params,
     settings->level = libav_choose_level(profile, params,
                                          value[VIDEO_CONTROL_LEVEL],
                                          settings->max_rate);
-    settings->pix_fmt = libav_choose_pix_fmt(codec, params->fourcc,
+    settings->pix_fmt = libav_choose_pix_fmt(info, params->fourcc,
                                              profile->deep);
     if (profile->b_frames) {
         settings->b_frames = MIN(value[VIDEO_CONTROL_B_FRAMES],
-                                 LIBAV_MAX_B_FRAMES);
+                                 info->max_b_frames);
     }
     if (info->max_qp) {
         settings->min_qp = MIN(MAX(value[VIDEO_CONTROL_MIN_QP], info->min_qp),
@@ -579,6 +556,36 @@ void libav_settings(const VideoCodecParams *params,
         settings->max_qp = MIN(MAX(value[VIDEO_CONTROL_MAX_QP],
                                    settings->min_qp), info->max_qp);
     }
+}
+
+void libav_settle_controls(const LibavEncoderInfo *info,
+                           const VideoCodecParams *params,
+                           VideoControls *controls)
+{
+    uint32_t *value = controls->value;
+    const LibavProfile *profile;
+    LibavSettings settings;
+
+    libav_settings(info, params, controls, &settings);
+    profile = &info->profiles[settings.profile];
+    value[VIDEO_CONTROL_PROFILE] = profile->value;
+    if (profile->n_levels) {
+        /* Without one that fits it is the highest */
+        value[VIDEO_CONTROL_LEVEL] = profile->levels[
+            settings.level < 0 ? profile->n_levels - 1 : settings.level].value;
+    }
+    value[VIDEO_CONTROL_B_FRAMES] = settings.b_frames;
+    if (info->max_qp) {
+        value[VIDEO_CONTROL_MIN_QP] = settings.min_qp;
+        value[VIDEO_CONTROL_MAX_QP] = settings.max_qp;
+    }
+}
+
+void libav_software_settle_controls(VideoCodec *codec,
+                                    const VideoCodecParams *params,
+                                    VideoControls *controls)
+{
+    libav_settle_controls(libav_encoder_info(params->coded), params, controls);
 }
 
 /*
@@ -593,18 +600,14 @@ static void libav_set_rate(AVCodecContext *avctx,
     avctx->rc_buffer_size = settings->max_rate;     /* a second */
 }
 
-bool libav_change_rate(AVCodecContext *avctx, const LibavSettings *from,
-                       const LibavSettings *to)
+bool libav_change_rate(const LibavEncoderInfo *info, AVCodecContext *avctx,
+                       const LibavSettings *from, const LibavSettings *to)
 {
     LibavSettings settings = *from;
 
     settings.bit_rate = to->bit_rate;
     settings.max_rate = to->max_rate;
-    if (memcmp(&settings, to, sizeof(settings))) {
-        return false;
-    }
-    /* Only x264 looks at these again, before each frame */
-    if (avctx->codec_id != AV_CODEC_ID_H264) {
+    if (!info->rate_changes || memcmp(&settings, to, sizeof(settings))) {
         return false;
     }
     libav_set_rate(avctx, to);
@@ -627,21 +630,12 @@ static void libav_set_format(AVCodecContext *avctx,
     }
 }
 
-static void libav_set_threads(AVCodecContext *avctx,
-                              const VideoCodecLibav *libav)
-{
-    avctx->thread_count = libav_threads(libav);
-    avctx->thread_type = FF_THREAD_SLICE;
-    if (!libav->low_delay) {
-        avctx->thread_type |= FF_THREAD_FRAME;
-    }
-}
-
-AVCodecContext *libav_open_encoder(const VideoCodecLibav *libav,
+AVCodecContext *libav_open_encoder(const LibavEncoderInfo *info,
                                    const VideoCodecParams *params,
-                                   const LibavSettings *settings, Error **errp)
+                                   const LibavSettings *settings,
+                                   const LibavEncoderOps *ops, void *hw,
+                                   Error **errp)
 {
-    const LibavEncoderInfo *info = libav_find_info(params->coded);
     const AVCodec *codec = avcodec_find_encoder_by_name(info->name);
     AVCodecContext *avctx = avcodec_alloc_context3(codec);
     AVDictionary *opts = NULL;
@@ -652,13 +646,16 @@ AVCodecContext *libav_open_encoder(const VideoCodecLibav *libav,
         return NULL;
     }
     libav_set_format(avctx, params, settings);
-    libav_set_threads(avctx, libav);
     libav_set_rate(avctx, settings);
     avctx->max_b_frames = settings->b_frames;
     if (info->headers) {
         avctx->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
     }
-    info->configure(settings, &info->profiles[settings->profile], avctx,
+    if (!ops->setup(hw, avctx, errp)) {
+        avcodec_free_context(&avctx);
+        return NULL;
+    }
+    info->configure(info, settings, &info->profiles[settings->profile], avctx,
                     &opts);
 
     ret = avcodec_open2(avctx, codec, &opts);
@@ -670,6 +667,22 @@ AVCodecContext *libav_open_encoder(const VideoCodecLibav *libav,
         avcodec_free_context(&avctx);
     }
     return avctx;
+}
+
+/*
+ * No encoder tells what it holds.  LibavEncoderInfo.frames was measured at
+ * 1080p with one thread.
+ */
+uint64_t libav_encoder_memory(const LibavEncoderInfo *info,
+                              const VideoCodecParams *params,
+                              const LibavSettings *settings, unsigned threads)
+{
+    uint64_t frames = info->frames +
+                      info->frames_per_b * settings->b_frames +
+                      LIBAV_FRAMES_PER_THREAD * (threads - 1);
+
+    return frames * av_image_get_buffer_size(settings->pix_fmt, params->width,
+                                             params->height, 1);
 }
 
 /*
@@ -711,11 +724,12 @@ static void libav_init_controls(const LibavEncoderInfo *info, bool deep,
         }
     }
 
-    libav_set_range(&controls[VIDEO_CONTROL_BITRATE], LIBAV_MIN_BIT_RATE,
-                    LIBAV_MAX_BIT_RATE, LIBAV_DEF_BIT_RATE);
-    libav_set_menu(&controls[VIDEO_CONTROL_BITRATE_MODE],
-                   1u << VIDEO_BITRATE_MODE_VBR | 1u << VIDEO_BITRATE_MODE_CBR,
-                   VIDEO_BITRATE_MODE_CBR);
+    if (info->bitrate_modes) {
+        libav_set_range(&controls[VIDEO_CONTROL_BITRATE], LIBAV_MIN_BIT_RATE,
+                        LIBAV_MAX_BIT_RATE, LIBAV_DEF_BIT_RATE);
+        libav_set_menu(&controls[VIDEO_CONTROL_BITRATE_MODE],
+                       info->bitrate_modes, 31 - clz32(info->bitrate_modes));
+    }
     libav_set_menu(&controls[VIDEO_CONTROL_PROFILE], profiles,
                    info->def_profile);
     if (levels) {
@@ -725,9 +739,9 @@ static void libav_init_controls(const LibavEncoderInfo *info, bool deep,
     libav_set_range(&controls[VIDEO_CONTROL_GOP_SIZE], 1, LIBAV_MAX_GOP,
                     LIBAV_DEF_GOP);
     libav_set_range(&controls[VIDEO_CONTROL_FORCE_KEY_FRAME], 0, 1, 0);
-    if (b_frames) {
+    if (b_frames && info->max_b_frames) {
         libav_set_range(&controls[VIDEO_CONTROL_B_FRAMES], 0,
-                        LIBAV_MAX_B_FRAMES, 0);
+                        info->max_b_frames, 0);
     }
     if (info->max_qp) {
         libav_set_range(&controls[VIDEO_CONTROL_MIN_QP], info->min_qp,
@@ -740,6 +754,27 @@ static void libav_init_controls(const LibavEncoderInfo *info, bool deep,
     }
 }
 
+void libav_encoder_add_caps(const LibavEncoderInfo *info, bool deep,
+                            VideoCodecCaps *caps)
+{
+    VideoCodedCaps *coded = &caps->encoders[caps->n_encoders++];
+
+    *coded = (VideoCodedCaps) {
+        .format = info->format,
+        .max_width = info->max_width,
+        .max_height = info->max_height,
+        .min_width = info->min_size,
+        .min_height = info->min_size,
+        .size_step = 2,
+    };
+    for (unsigned i = 0; i < caps->n_raws; i++) {
+        if (caps->raws[i] != DRM_FORMAT_P010 || deep) {
+            coded->raw_mask |= 1u << i;
+        }
+    }
+    libav_init_controls(info, deep, coded->controls);
+}
+
 void libav_encoder_init_caps(VideoCodecCaps *caps)
 {
     QEMU_BUILD_BUG_ON(ARRAY_SIZE(libav_encoders) >
@@ -748,27 +783,10 @@ void libav_encoder_init_caps(VideoCodecCaps *caps)
     for (unsigned i = 0; i < ARRAY_SIZE(libav_encoders); i++) {
         const LibavEncoderInfo *info = &libav_encoders[i];
         const AVCodec *codec = avcodec_find_encoder_by_name(info->name);
-        VideoCodedCaps *coded = &caps->encoders[caps->n_encoders];
-        bool deep;
 
-        if (!codec || !libav_has_pix_fmt(codec, AV_PIX_FMT_YUV420P)) {
-            continue;
+        if (codec && libav_has_pix_fmt(codec, AV_PIX_FMT_YUV420P)) {
+            libav_encoder_add_caps(info, libav_has_pix_fmt(
+                codec, AV_PIX_FMT_YUV420P10), caps);
         }
-        deep = libav_has_pix_fmt(codec, AV_PIX_FMT_YUV420P10);
-        *coded = (VideoCodedCaps) {
-            .format = info->format,
-            .max_width = info->max_size,
-            .max_height = info->max_size,
-            .min_width = info->min_size,
-            .min_height = info->min_size,
-            .size_step = 2,
-        };
-        for (unsigned j = 0; j < caps->n_raws; j++) {
-            if (caps->raws[j] != DRM_FORMAT_P010 || deep) {
-                coded->raw_mask |= 1u << j;
-            }
-        }
-        libav_init_controls(info, deep, coded->controls);
-        caps->n_encoders++;
     }
 }

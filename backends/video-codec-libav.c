@@ -3,16 +3,18 @@
  *
  * The codec that is always there: it needs no GPU and decodes every format
  * that the guest side knows.  A decoder keeps its frames in memory of its own;
- * they are converted to the guest's raw format while they are copied out, a
- * strip of rows at a time, so that converting costs next to nothing.  The
- * encoder is in video-codec-libav-encoder.c.
+ * they are converted to the guest's raw format while they are copied out, in
+ * video-codec-libav-pixels.c.  The encoder is in video-codec-libav-encoder.c.
+ *
+ * The decoder is that of GPUs, too: what is not the same for them is in
+ * LibavDecoderOps.
  *
  * Threads: functions named libav_* run in the worker thread of a session and
  * touch only that session's LibavDecoder.  libavcodec may have threads of its
- * own below it (threads=, libdav1d); what runs in them are libav_get_format()
- * and libav_log(), and what those leave behind is guarded by
- * LibavDecoder.lock.  Functions named video_codec_libav_* run in the main
- * thread and touch only the object.
+ * own below it (threads=, libdav1d); what runs in them are libav_get_format(),
+ * libav_get_buffer(), libav_free_buffer() and libav_log(), and what those leave
+ * behind is guarded by LibavDecoder.lock.  Functions named video_codec_libav_*
+ * run in the main thread and touch only the object.
  *
  * Guests hand over elementary streams, whole access units at a time, so
  * neither libavformat nor any of libavcodec's parsers is used.
@@ -21,10 +23,8 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/bswap.h"
 #include "qemu/cutils.h"
 #include "qemu/lockable.h"
-#include "qemu/log.h"
 #include "qemu/module.h"
 #include "qemu/thread.h"
 #include "qemu/units.h"
@@ -32,80 +32,31 @@
 #include "qapi/visitor.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "system/video-codec.h"
+#include "trace.h"
 #include "video-codec-libav.h"
+#include "video-codec-libav-decoder.h"
+#include "video-codec-libav-encoder.h"
 
 #include <libavcodec/avcodec.h>
 #include <libavcodec/bsf.h>
 #include <libavutil/frame.h>
-#include <libavutil/imgutils.h>
+#include <libavutil/hwcontext.h>
 #include <libavutil/pixdesc.h>
-#include <libswscale/swscale.h>
-
-/*
- * Frames taken from the decoder together with the input that made them, so
- * that errors are blamed on the right input.  A VP9 superframe has 8 frames.
- */
-#define LIBAV_MAX_READY 8
 
 /* libavcodec gives up after about 40 errors without a frame in a drain */
 #define LIBAV_MAX_ERRORS 256
 
-/* Bad inputs of one stream that are logged with what libavcodec said */
-#define LIBAV_MAX_LOGGED 10
-
-#define LIBAV_MAX_MESSAGE 256
-
 /* Bytes of headers that may come without a picture */
 #define LIBAV_MAX_HEADERS (64 * KiB)
 
+/*
+ * Frames that libdav1d holds: those to refer to, the one that is made, the one
+ * that is shown; each thread may make another.
+ */
+#define AV1_FRAMES 10
+
 /* No encoder hides so many frames; see libav_limit_dav1d() */
 #define AV1_MAX_WITHOUT_FRAME 1024
-
-typedef enum LibavDrain {
-    LIBAV_DRAIN_NONE,
-    LIBAV_DRAIN_STARTED,        /* libavcodec was told, it has frames left */
-    LIBAV_DRAIN_DONE,           /* nothing was left in the first place */
-} LibavDrain;
-
-/* How strips of a frame are converted.  Ints only, so that memcmp() works */
-typedef struct LibavConversion {
-    int width, rows;            /* of a strip */
-    int from, to;               /* enum AVPixelFormat */
-    int colorspace, full_range; /* of @from, for RGB */
-} LibavConversion;
-
-/* A session's state. */
-typedef struct LibavDecoder {
-    VideoCodecSession *session;
-    VideoCodecParams params;
-    AVCodecContext *avctx;
-    AVPacket *packet;
-    LibavDrain drain;
-
-    AVFrame *ready[LIBAV_MAX_READY];
-    unsigned n_ready;           /* frames that the last input made */
-    unsigned next_ready;        /* those before have been taken */
-    AVFrame *current;           /* has no data: there is none */
-    bool current_corrupt;
-    int in_flight;              /* inputs taken less frames made */
-    bool no_key;                /* no key frame has come out yet */
-    bool lost;                  /* an error that no input was blamed for */
-    unsigned n_bad;             /* inputs */
-
-    LibavConversion conversion; /* what sws does */
-    struct SwsContext *sws;
-    AVFrame *strip;             /* converted rows on their way out */
-
-    GByteArray *headers;        /* to go before the next input */
-    AVBSFContext *av1_bsf;      /* finds sequence headers */
-    GByteArray *av1_header;     /* the last one */
-    bool av1_need_header;       /* libdav1d has forgotten it */
-    unsigned av1_without_frame;
-
-    QemuMutex lock;
-    char *refusal;              /* why the stream can't be decoded at all */
-    char message[LIBAV_MAX_MESSAGE];    /* the last error of libavcodec */
-} LibavDecoder;
 
 /* In order of preference; what is not in the host's libavcodec is left out */
 static const struct {
@@ -117,7 +68,10 @@ static const struct {
     { VIDEO_CODED_HEVC,  "hevc",       LIBAV_MAX_SIZE },
     { VIDEO_CODED_VP9,   "vp9",        LIBAV_MAX_SIZE },
     { VIDEO_CODED_VP8,   "vp8",        LIBAV_MAX_SIZE },
+#ifdef CONFIG_DAV1D
+    /* Without its own library nobody knows how much memory it will take */
     { VIDEO_CODED_AV1,   "libdav1d",   LIBAV_MAX_SIZE },
+#endif
     { VIDEO_CODED_MPEG2, "mpeg2video", LIBAV_MAX_SIZE },
     /* its header has 13 bits for each */
     { VIDEO_CODED_MPEG4, "mpeg4",      LIBAV_MAX_SIZE - 1 },
@@ -137,225 +91,64 @@ static const AVCodec *libav_find_decoder(VideoCodedFormat format)
     return NULL;
 }
 
-/*
- * Pixels.  Between YUV formats samples are only moved and rounded: range and
- * matrix are the guest's matter.
- */
-
-/* A frame's pixel format; yuvj420p is yuv420p that says it is of full range */
-static enum AVPixelFormat libav_pix_fmt(const AVFrame *f)
-{
-    return f->format == AV_PIX_FMT_YUVJ420P ? AV_PIX_FMT_YUV420P : f->format;
-}
-
-static bool libav_pix_fmt_supported(enum AVPixelFormat format)
+bool libav_pix_fmt_supported(enum AVPixelFormat format)
 {
     return format == AV_PIX_FMT_YUV420P || format == AV_PIX_FMT_YUVJ420P ||
-           format == AV_PIX_FMT_YUV420P10;
+           format == AV_PIX_FMT_YUV420P10 ||
+           format == AV_PIX_FMT_NV12 || format == AV_PIX_FMT_P010LE;
 }
 
-enum AVPixelFormat libav_raw_pix_fmt(uint32_t fourcc)
+static bool libav_is_deep(enum AVPixelFormat format)
 {
-    switch (fourcc) {
-    case DRM_FORMAT_NV12:
-        return AV_PIX_FMT_NV12;
-    case DRM_FORMAT_P010:
-        return AV_PIX_FMT_P010LE;
-    case DRM_FORMAT_YUV420:
-        return AV_PIX_FMT_YUV420P;
-    case DRM_FORMAT_XRGB8888:
-        return AV_PIX_FMT_BGR0;
-    default:
-        g_assert_not_reached();
-    }
+    return format == AV_PIX_FMT_YUV420P10 || format == AV_PIX_FMT_P010LE;
+}
+
+/* The format of a frame's pixels, wherever they are */
+static enum AVPixelFormat libav_sw_format(const AVFrame *f)
+{
+    return f->hw_frames_ctx ?
+           ((AVHWFramesContext *)f->hw_frames_ctx->data)->sw_format :
+           f->format;
 }
 
 /*
- * swscale's own way from 8 bits to P010 repeats the upper bits in the lower
- * ones, which moves white from 940 to 943 and grey from 512 to 514.
+ * Write a frame that the CPU can't read; a lost one is marked, and leaves @out
+ * as it is.  Returns: as libav_emit()
  */
-static bool libav_must_widen(const LibavConversion *c)
+static bool libav_emit_hardware(LibavDecoder *d, VideoCodecOutput *out)
 {
-    return c->from == AV_PIX_FMT_YUV420P && c->to == AV_PIX_FMT_P010LE;
-}
+    const AVFrame *f = NULL;
+    bool slow = false, done = true;
+    int ret;
 
-/* Make P010 of NV12 that lies where the P010 will be. */
-static void libav_widen(AVFrame *strip)
-{
-    for (int plane = 0; plane < 2; plane++) {
-        for (int row = 0; row < strip->height >> plane; row++) {
-            uint8_t *p = strip->data[plane] +
-                         (ptrdiff_t)row * strip->linesize[plane];
-
-            for (int i = strip->width - 1; i >= 0; i--) {
-                stw_le_p(p + 2 * i, p[i] << 8);
-            }
+    if (d->ops->wait(d)) {
+        ret = d->ops->write(d, out);
+        if (ret) {
+            return ret > 0;
         }
-    }
-}
-
-/*
- * The usual case has nothing to do for luma, so it goes from the frame into
- * the guest's memory without a strip in between.
- */
-static bool libav_only_chroma(const LibavConversion *c)
-{
-    return c->from == AV_PIX_FMT_YUV420P && c->to == AV_PIX_FMT_NV12;
-}
-
-/* Have d->sws and d->strip as @c says. */
-static bool libav_prepare_conversion(LibavDecoder *d, const LibavConversion *c)
-{
-    int width = c->width, rows = c->rows;
-    enum AVPixelFormat from = c->from, to = c->to, strip = c->to;
-
-    if (d->sws && !memcmp(c, &d->conversion, sizeof(*c))) {
-        return true;
-    }
-    if (libav_only_chroma(c)) {
-        /* A picture of its own, whose luma is not looked at */
-        width /= 2;
-        rows /= 2;
-        from = AV_PIX_FMT_YUV444P;
-        to = strip = AV_PIX_FMT_NV24;
-    } else if (libav_must_widen(c)) {
-        to = AV_PIX_FMT_NV12;
-    }
-
-    av_frame_unref(d->strip);
-    d->strip->format = strip;
-    d->strip->width = width;
-    d->strip->height = rows;
-
-    /*
-     * Nearest neighbours: the only thing that is ever scaled is the chroma on
-     * its way to RGB, and strips must not show.
-     */
-    sws_freeContext(d->sws);
-    d->sws = sws_getContext(width, rows, from, width, rows, to, SWS_POINT,
-                            NULL, NULL, NULL);
-    d->conversion = *c;
-    if (d->sws && c->to == AV_PIX_FMT_BGR0) {
-        sws_setColorspaceDetails(d->sws, sws_getCoefficients(c->colorspace),
-                                 c->full_range,
-                                 sws_getCoefficients(SWS_CS_DEFAULT), 1,
-                                 0, 1 << 16, 1 << 16);
-    }
-    return d->sws && av_frame_get_buffer(d->strip, 0) >= 0;
-}
-
-static void libav_fail_conversion(LibavDecoder *d, const LibavConversion *c)
-{
-    video_codec_session_fail(d->session,
-                             "can't convert a frame of %dx%d from %s to %s",
-                             d->current->width, d->current->height,
-                             av_get_pix_fmt_name(c->from),
-                             av_get_pix_fmt_name(c->to));
-}
-
-/*
- * Convert rows of a frame.  @data and @linesize say where they are, and then
- * where the result is: in d->strip, but for planes that are as they should be.
- */
-static bool libav_convert(LibavDecoder *d, const LibavConversion *c,
-                          const uint8_t *data[4], int linesize[4])
-{
-    AVFrame *strip = d->strip;
-    int first = 0;              /* plane that is converted */
-
-    if (libav_only_chroma(c)) {
-        const uint8_t *chroma[4] = { data[1], data[1], data[2] };
-        int chroma_linesize[4] = { linesize[1], linesize[1], linesize[2] };
-
-        first = 1;
-        if (sws_scale(d->sws, chroma, chroma_linesize, 0, strip->height,
-                      strip->data, strip->linesize) != strip->height) {
-            return false;
+        f = d->ops->map(d, &slow);
+        if (f) {
+            done = libav_pixels_write(d->pixels, out, f, slow);
         }
-    } else if (sws_scale(d->sws, data, linesize, 0, strip->height,
-                         strip->data, strip->linesize) != strip->height) {
-        return false;
+        d->ops->unmap(d);
     }
-    if (libav_must_widen(c)) {
-        libav_widen(strip);
-    }
-    for (int i = first; i < 4; i++) {
-        data[i] = strip->data[i];
-        linesize[i] = strip->linesize[i];
-    }
-    return true;
-}
-
-/*
- * Convert and write the current frame's @c->rows rows from @row on.
- * Returns: as VideoCodecImpl.emit()
- */
-static bool libav_emit_strip(LibavDecoder *d, VideoCodecOutput *out,
-                             const LibavConversion *c, int row)
-{
-    const AVFrame *f = d->current;
-    int rows = MIN(c->rows, f->height - row);
-    const uint8_t *data[4] = { NULL };
-    int linesize[4] = { 0 };
-
-    for (int i = 0; i < 3; i++) {
-        linesize[i] = f->linesize[i];
-        data[i] = f->data[i] + (ptrdiff_t)(row >> !!i) * linesize[i];
-    }
-    if (c->from != c->to && !libav_convert(d, c, data, linesize)) {
-        libav_fail_conversion(d, c);
-        return false;
-    }
-
-    for (unsigned i = 0; i < out->n_planes; i++) {
-        if (!video_codec_output_write_rows(
-                d->session, out, i, row >> !!i, (rows + !!i) >> !!i,
-                data[i], linesize[i],
-                av_image_get_linesize(c->to, f->width, i))) {
-            return false;
-        }
-    }
-    return true;
+    d->current_corrupt |= !f;
+    return done;
 }
 
 static bool libav_emit(void *priv, VideoCodecOutput *out)
 {
     LibavDecoder *d = priv;
-    AVFrame *f = d->current;
-    enum AVPixelFormat to = libav_raw_pix_fmt(out->fourcc);
-    int strip_rows = LIBAV_STRIP_SIZE / av_image_get_linesize(to, f->width, 0);
-    /*
-     * swscale mistreats odd sizes: it leaves out the last chroma of a P010 row
-     * and takes the slow way to RGB.  The row and column too many are there:
-     * libavcodec rounds what it allocates up to much more.
-     */
-    int height = ROUND_UP(f->height, 2);
-    LibavConversion c = {
-        .width = ROUND_UP(f->width, 2),
-        /* 8 is the height of swscale's dither pattern */
-        .rows = MIN(MAX(QEMU_ALIGN_DOWN(strip_rows, 8), 8), height),
-        .from = libav_pix_fmt(f),
-        .to = to,
-        .colorspace = f->colorspace,
-        .full_range = f->color_range == AVCOL_RANGE_JPEG ||
-                      f->format == AV_PIX_FMT_YUVJ420P,
-    };
+    const AVFrame *f = d->current;
 
-    if (c.from != c.to && !libav_prepare_conversion(d, &c)) {
-        libav_fail_conversion(d, &c);
+    if (!(f->hw_frames_ctx ? libav_emit_hardware(d, out)
+                           : libav_pixels_write(d->pixels, out, f, false))) {
         return false;
-    }
-
-    for (int row = 0; row < height; row += c.rows) {
-        /* For swscale a strip is a picture, all of one size: they overlap */
-        if (!libav_emit_strip(d, out, &c, MIN(row, height - c.rows))) {
-            return false;
-        }
     }
 
     out->timestamp = f->pts;
     out->corrupt = d->current_corrupt;
-    av_frame_unref(f);
+    av_frame_unref(d->current);
     return true;
 }
 
@@ -363,7 +156,7 @@ static bool libav_emit(void *priv, VideoCodecOutput *out)
  * What libavcodec calls back.  These run in any of its threads.
  */
 
-static void libav_refuse(LibavDecoder *d, char *reason)
+void libav_refuse(LibavDecoder *d, char *reason)
 {
     QEMU_LOCK_GUARD(&d->lock);
     if (d->refusal) {
@@ -381,12 +174,12 @@ static void libav_refuse_size(LibavDecoder *d, int width, int height)
                                     d->params.max_height));
 }
 
-static bool libav_size_allowed(LibavDecoder *d, int width, int height)
+bool libav_size_allowed(LibavDecoder *d, int width, int height)
 {
     return width <= d->params.max_width && height <= d->params.max_height;
 }
 
-static void libav_refuse_pix_fmt(LibavDecoder *d, int pix_fmt)
+void libav_refuse_pix_fmt(LibavDecoder *d, int pix_fmt)
 {
     const char *name = av_get_pix_fmt_name(pix_fmt);
 
@@ -403,17 +196,122 @@ static enum AVPixelFormat libav_get_format(AVCodecContext *avctx,
                                            const enum AVPixelFormat *formats)
 {
     LibavDecoder *d = avctx->opaque;
-    enum AVPixelFormat format = avcodec_default_get_format(avctx, formats);
+    enum AVPixelFormat format = d->ops->get_format(d, avctx, formats);
 
-    if (!libav_pix_fmt_supported(format)) {
-        libav_refuse_pix_fmt(d, format);
-        return AV_PIX_FMT_NONE;
-    }
-    if (!libav_size_allowed(d, avctx->width, avctx->height)) {
+    if (format != AV_PIX_FMT_NONE &&
+        !libav_size_allowed(d, avctx->width, avctx->height)) {
         libav_refuse_size(d, avctx->width, avctx->height);
         return AV_PIX_FMT_NONE;
     }
     return format;
+}
+
+/*
+ * Memory of frames.  libavcodec keeps those that nobody refers to for the next
+ * ones, until frames of another size are made.  So what was taken from the
+ * device's memory stays taken until then, or until the session ends.
+ */
+
+/* A frame that is in use. */
+typedef struct LibavBuffer {
+    LibavDecoder *decoder;
+    AVBufferRef *buf;           /* libavcodec's */
+    uint64_t bytes;
+} LibavBuffer;
+
+/* One more frame of @bytes. Returns: false if the session has failed */
+static bool libav_take_frame(LibavDecoder *d, uint64_t bytes)
+{
+    uint64_t more = 0;
+
+    QEMU_LOCK_GUARD(&d->lock);
+    if (bytes != d->frame_bytes) {
+        video_codec_session_give_memory(d->session,
+                                        d->mem_taken - d->mem_in_use);
+        d->mem_taken = d->mem_in_use;
+        d->frame_bytes = bytes;
+    }
+    if (d->mem_in_use + bytes > d->mem_taken) {
+        more = d->mem_in_use + bytes - d->mem_taken;
+        if (!video_codec_session_take_memory(d->session, more)) {
+            return false;
+        }
+    }
+    d->mem_taken += more;
+    d->mem_in_use += bytes;
+    return true;
+}
+
+static void libav_give_frame(LibavDecoder *d, uint64_t bytes)
+{
+    QEMU_LOCK_GUARD(&d->lock);
+    d->mem_in_use -= bytes;
+    if (bytes != d->frame_bytes) {
+        video_codec_session_give_memory(d->session, bytes);
+        d->mem_taken -= bytes;
+    }
+}
+
+/* AVBuffer's free(): nobody refers to the frame any more. */
+static void libav_free_buffer(void *opaque, uint8_t *data)
+{
+    LibavBuffer *b = opaque;
+
+    av_buffer_unref(&b->buf);
+    libav_give_frame(b->decoder, b->bytes);
+    g_free(b);
+}
+
+static uint64_t libav_frame_bytes(LibavDecoder *d, const AVFrame *f)
+{
+    uint64_t bytes = 0;
+
+    if (f->hw_frames_ctx) {
+        return d->ops->frame_bytes(d, f);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(f->buf) && f->buf[i]; i++) {
+        bytes += f->buf[i]->size;
+    }
+    /* Motion vectors and the like: HEVC has most of them */
+    return bytes + bytes / 2;
+}
+
+/*
+ * AVCodecContext.get_buffer2(): as libavcodec does it, but counted.  All planes
+ * of a frame are freed together, so it is enough to watch the first.
+ */
+static int libav_get_buffer(AVCodecContext *avctx, AVFrame *f, int flags)
+{
+    LibavDecoder *d = avctx->opaque;
+    int ret = avcodec_default_get_buffer2(avctx, f, flags);
+    uint64_t bytes;
+    AVBufferRef *first;
+    LibavBuffer *b;
+
+    if (ret < 0) {
+        return ret;
+    }
+    bytes = libav_frame_bytes(d, f);
+    if (!bytes) {
+        return 0;
+    }
+    if (!libav_take_frame(d, bytes)) {
+        av_frame_unref(f);
+        return AVERROR(ENOMEM);
+    }
+
+    b = g_new(LibavBuffer, 1);
+    *b = (LibavBuffer) { .decoder = d, .buf = f->buf[0], .bytes = bytes };
+    first = av_buffer_create(b->buf->data, b->buf->size, libav_free_buffer, b,
+                             0);
+    if (!first) {
+        libav_give_frame(d, bytes);
+        g_free(b);
+        av_frame_unref(f);
+        return AVERROR(ENOMEM);
+    }
+    f->buf[0] = first;
+    return 0;
 }
 
 /* The decoder behind a logging context, if it is one of ours */
@@ -513,16 +411,12 @@ static bool libav_failed(LibavDecoder *d, int ret)
     return true;
 }
 
-static void libav_log_bad(LibavDecoder *d, const char *what)
+/* Something was lost: say what happened, and what libavcodec said of it */
+static void libav_lost(LibavDecoder *d, const char *what)
 {
-    if (d->n_bad++ >= LIBAV_MAX_LOGGED) {
-        return;
-    }
     WITH_QEMU_LOCK_GUARD(&d->lock) {
-        qemu_log_mask(LOG_GUEST_ERROR, "video-codec-libav: %s: %s: %s%s\n",
-                      d->avctx->codec->name, what,
-                      d->message[0] ? d->message : "no reason given",
-                      d->n_bad == LIBAV_MAX_LOGGED ? " (enough of it)" : "");
+        trace_video_codec_lost(d->object, d->codec->name, what,
+                               d->message[0] ? d->message : "no reason given");
         d->message[0] = 0;
     }
 }
@@ -537,6 +431,59 @@ static void libav_reset(LibavDecoder *d)
     d->in_flight = 0;
     d->av1_need_header = true;
     d->av1_without_frame = 0;
+}
+
+/* Make and open d->avctx. */
+static bool libav_open(LibavDecoder *d, Error **errp)
+{
+    const VideoCodecParams *params = &d->params;
+    AVCodecContext *avctx = avcodec_alloc_context3(d->codec);
+    int ret;
+
+    d->avctx = avctx;
+    if (!avctx) {
+        error_setg(errp, "out of memory");
+        return false;
+    }
+    avctx->opaque = d;
+    avctx->get_format = libav_get_format;
+    avctx->get_buffer2 = libav_get_buffer;
+    /* The guest crops: VideoCodecFormat.crop says what */
+    avctx->apply_cropping = 0;
+    /* Rounded up as libavcodec does; the exact limit is ours to check */
+    avctx->max_pixels = (int64_t)ROUND_UP(params->max_width, 128) *
+                        ROUND_UP(params->max_height, 128);
+    /* Frames that can't be right are shown and marked, not swallowed */
+    avctx->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT;
+    if (params->coded == VIDEO_CODED_MPEG2) {
+        avctx->flags2 |= AV_CODEC_FLAG2_SHOW_ALL;
+    }
+    if (!d->ops->open(d, errp)) {
+        return false;
+    }
+
+    ret = avcodec_open2(avctx, d->codec, NULL);
+    if (ret < 0) {
+        error_setg(errp, "can't open libavcodec's decoder %s: %s",
+                   d->codec->name, av_err2str(ret));
+        return false;
+    }
+    return true;
+}
+
+/* Nothing is in the making.  Returns: false if the session has failed */
+static bool libav_reopen(LibavDecoder *d)
+{
+    Error *err = NULL;
+
+    avcodec_free_context(&d->avctx);
+    if (!libav_open(d, &err)) {
+        video_codec_session_fail(d->session, "%s", error_get_pretty(err));
+        error_free(err);
+        return false;
+    }
+    libav_reset(d);
+    return true;
 }
 
 /*
@@ -622,6 +569,7 @@ static bool libav_av1_keep_header(LibavDecoder *d, const VideoCodecInput *in)
     uint8_t *header = NULL;
     size_t size;
 
+    d->av1_new_header = false;
     d->packet->data = in->data;
     d->packet->size = in->size;
     if (av_bsf_send_packet(d->av1_bsf, d->packet) >= 0 &&
@@ -629,6 +577,9 @@ static bool libav_av1_keep_header(LibavDecoder *d, const VideoCodecInput *in)
         header = av_packet_get_side_data(d->packet, AV_PKT_DATA_NEW_EXTRADATA,
                                          &size);
         if (header && size <= LIBAV_MAX_HEADERS) {
+            d->av1_new_header = d->av1_header->len &&
+                (d->av1_header->len != size ||
+                 memcmp(d->av1_header->data, header, size));
             g_byte_array_set_size(d->av1_header, 0);
             g_byte_array_append(d->av1_header, header, size);
         }
@@ -638,9 +589,30 @@ static bool libav_av1_keep_header(LibavDecoder *d, const VideoCodecInput *in)
 }
 
 /*
+ * libdav1d only: take memory for frames of the size that @in may begin.
+ * Returns: false if the session has failed
+ */
+static bool libav_take_dav1d_memory(LibavDecoder *d, const VideoCodecInput *in)
+{
+    uint64_t frames = AV1_FRAMES + d->avctx->thread_count;
+    uint64_t bytes = frames * libav_av1_frame_size(in->data, in->size,
+                                                   d->avctx->max_pixels);
+
+    if (bytes <= d->mem_taken) {
+        return true;
+    }
+    if (!video_codec_session_take_memory(d->session, bytes - d->mem_taken)) {
+        return false;
+    }
+    d->mem_taken = bytes;
+    return true;
+}
+
+/*
  * Put headers where libavcodec wants them.
  * Returns: 1 if @in was nothing but headers and waits for its picture now;
- * 0 if d->headers goes before @in; -EINVAL if there are too many headers.
+ * 0 if d->headers goes before @in; -EINVAL if there are too many headers, or
+ * the session has failed.
  */
 static int libav_sort_headers(LibavDecoder *d, const VideoCodecInput *in)
 {
@@ -656,6 +628,10 @@ static int libav_sort_headers(LibavDecoder *d, const VideoCodecInput *in)
         g_byte_array_append(d->headers, in->data, in->size);
         return 1;
     case VIDEO_CODED_AV1:
+        if (!strcmp(d->codec->name, "libdav1d") &&
+            !libav_take_dav1d_memory(d, in)) {
+            return -EINVAL;
+        }
         /* A flush keeps parameter sets, but libdav1d's does not */
         if (!libav_av1_keep_header(d, in) && d->av1_need_header) {
             g_byte_array_append(d->headers, d->av1_header->data,
@@ -730,6 +706,10 @@ static int libav_submit(void *priv, const VideoCodecInput *in)
     if (ret) {
         return MIN(ret, 0);
     }
+    if (d->ops->must_reopen && d->ops->must_reopen(d, in) &&
+        !libav_reopen(d)) {
+        return -EIO;
+    }
     if (d->headers->len) {
         g_byte_array_append(d->headers, in->data,
                             in->size + VIDEO_CODEC_INPUT_PADDING);
@@ -765,7 +745,10 @@ static int libav_submit(void *priv, const VideoCodecInput *in)
         return -EINVAL;
     }
     if (ret < 0) {
-        libav_log_bad(d, "bad input");
+        libav_lost(d, "bad input");
+        if (d->ops->bad_input) {
+            d->ops->bad_input(d, in);
+        }
         return -EINVAL;
     }
     return 0;
@@ -775,7 +758,7 @@ static void libav_drained(LibavDecoder *d)
 {
     if (d->drain == LIBAV_DRAIN_STARTED) {
         if (d->lost) {
-            libav_log_bad(d, "frame lost");
+            libav_lost(d, "frame lost");
         }
         libav_reset(d);
     }
@@ -864,6 +847,39 @@ static bool libav_is_corrupt(LibavDecoder *d)
     return marked || lost || d->no_key;
 }
 
+static uint32_t libav_raw_fourcc(enum AVPixelFormat format)
+{
+    return libav_is_deep(format) ? DRM_FORMAT_P010 : DRM_FORMAT_NV12;
+}
+
+/*
+ * Before the first frame, which may wait for more input because of its place in
+ * the output order: what the headers have said about it.  Later there may be
+ * frames of an older format in the decoder.
+ */
+static void libav_tell_format(LibavDecoder *d, VideoCodecFormat *format)
+{
+    const AVCodecContext *avctx = d->avctx;
+    int width = MAX(avctx->width, avctx->coded_width);
+    int height = MAX(avctx->height, avctx->coded_height);
+    /* The same format, but for frames in the GPU */
+    enum AVPixelFormat pix_fmt = avctx->hwaccel ? avctx->sw_pix_fmt
+                                                : avctx->pix_fmt;
+
+    if (d->format_told || avctx->width <= 0 || avctx->height <= 0 ||
+        !libav_pix_fmt_supported(pix_fmt) ||
+        !libav_size_allowed(d, width, height)) {
+        return;
+    }
+    d->format_told = true;
+    *format = (VideoCodecFormat) {
+        .fourcc = libav_raw_fourcc(pix_fmt),
+        .width = width,
+        .height = height,
+        .crop = { .width = avctx->width, .height = avctx->height },
+    };
+}
+
 static int libav_next(void *priv, VideoCodecFormat *format)
 {
     LibavDecoder *d = priv;
@@ -873,12 +889,15 @@ static int libav_next(void *priv, VideoCodecFormat *format)
         int ret = libav_receive(d);
 
         if (ret != 1) {
+            if (!ret) {
+                libav_tell_format(d, format);
+            }
             return ret;
         }
 
         /* Not all decoders call get_format() for each new size and format */
-        if (!libav_pix_fmt_supported(f->format)) {
-            libav_refuse_pix_fmt(d, f->format);
+        if (!libav_pix_fmt_supported(libav_sw_format(f))) {
+            libav_refuse_pix_fmt(d, libav_sw_format(f));
         } else if (!libav_size_allowed(d, f->width, f->height)) {
             libav_refuse_size(d, f->width, f->height);
         }
@@ -890,9 +909,9 @@ static int libav_next(void *priv, VideoCodecFormat *format)
         d->current_corrupt = libav_is_corrupt(d);
     }
 
+    d->format_told = true;
     *format = (VideoCodecFormat) {
-        .fourcc = f->format == AV_PIX_FMT_YUV420P10 ? DRM_FORMAT_P010
-                                                    : DRM_FORMAT_NV12,
+        .fourcc = libav_raw_fourcc(libav_sw_format(f)),
         .width = f->width,
         .height = f->height,
         .crop = {
@@ -928,8 +947,12 @@ static void libav_stop(void *priv)
         av_frame_free(&d->ready[i]);
     }
     av_frame_free(&d->current);
-    av_frame_free(&d->strip);
-    sws_freeContext(d->sws);
+    libav_pixels_free(d->pixels);
+    if (d->ops->free) {
+        d->ops->free(d);
+    }
+    assert(!d->mem_in_use);
+    video_codec_session_give_memory(d->session, d->mem_taken);
     g_byte_array_unref(d->headers);
     g_byte_array_unref(d->av1_header);
     g_free(d->refusal);
@@ -948,12 +971,11 @@ static bool libav_alloc_av1_bsf(LibavDecoder *d)
     return av_bsf_init(d->av1_bsf) >= 0;
 }
 
-static bool libav_alloc(LibavDecoder *d, const AVCodec *codec)
+static bool libav_alloc(LibavDecoder *d)
 {
-    d->avctx = avcodec_alloc_context3(codec);
     d->packet = av_packet_alloc();
     d->current = av_frame_alloc();
-    d->strip = av_frame_alloc();
+    d->pixels = libav_pixels_new(d->session);
     for (unsigned i = 0; i < LIBAV_MAX_READY; i++) {
         d->ready[i] = av_frame_alloc();
         if (!d->ready[i]) {
@@ -963,22 +985,58 @@ static bool libav_alloc(LibavDecoder *d, const AVCodec *codec)
     if (d->params.coded == VIDEO_CODED_AV1 && !libav_alloc_av1_bsf(d)) {
         return false;
     }
-    return d->avctx && d->packet && d->current && d->strip;
+    return d->packet && d->current && d->pixels;
 }
 
-unsigned libav_threads(const VideoCodecLibav *libav)
+void *libav_decoder_start(VideoCodec *codec, VideoCodecSession *s,
+                          const VideoCodecParams *params,
+                          const AVCodec *decoder, const LibavDecoderOps *ops,
+                          void *hw, Error **errp)
 {
-    unsigned threads = libav->threads ?: g_get_num_processors();
+    LibavDecoder *d = g_new0(LibavDecoder, 1);
+
+    d->object = object_get_typename(OBJECT(codec));
+    d->session = s;
+    d->params = *params;
+    d->ops = ops;
+    d->hw = hw;
+    d->codec = decoder;
+    d->no_key = true;
+    d->headers = g_byte_array_new();
+    d->av1_header = g_byte_array_new();
+    qemu_mutex_init(&d->lock);
+    if (!libav_alloc(d)) {
+        error_setg(errp, "out of memory");
+        libav_stop(d);
+        return NULL;
+    }
+    if (!libav_open(d, errp)) {
+        libav_stop(d);
+        return NULL;
+    }
+    return d;
+}
+
+/*
+ * In software.  LibavDecoder.hw is a LibavOptions.
+ */
+
+unsigned libav_threads(const LibavOptions *options)
+{
+    unsigned threads = options->threads ?: g_get_num_processors();
 
     return MIN(threads, LIBAV_MAX_THREADS);
 }
 
-static void libav_set_threads(AVCodecContext *avctx, VideoCodedFormat coded,
-                              const VideoCodecLibav *libav)
+static bool libav_software_open(LibavDecoder *d, Error **errp)
 {
-    avctx->thread_count = libav_threads(libav);
+    const LibavOptions *options = d->hw;
+    VideoCodedFormat coded = d->params.coded;
+    AVCodecContext *avctx = d->avctx;
+
+    avctx->thread_count = libav_threads(options);
     avctx->thread_type = FF_THREAD_SLICE;
-    if (!libav->low_delay) {
+    if (!options->low_delay) {
         avctx->thread_type |= FF_THREAD_FRAME;
     } else if (coded != VIDEO_CODED_MPEG2 && coded != VIDEO_CODED_MPEG4) {
         /*
@@ -987,69 +1045,69 @@ static void libav_set_threads(AVCodecContext *avctx, VideoCodedFormat coded,
          */
         avctx->flags |= AV_CODEC_FLAG_LOW_DELAY;
     }
+    if (coded == VIDEO_CODED_H264 && !options->low_delay) {
+        /*
+         * Where a stream does not say how far it reorders, wait as long as
+         * its level allows: the alternative is to guess, and a wrong guess
+         * costs frames.
+         */
+        avctx->strict_std_compliance = FF_COMPLIANCE_STRICT;
+    }
+    return true;
 }
 
-static void *libav_start(VideoCodec *codec, VideoCodecSession *s,
-                         const VideoCodecParams *params, Error **errp)
+static enum AVPixelFormat
+libav_software_get_format(LibavDecoder *d, AVCodecContext *avctx,
+                          const enum AVPixelFormat *formats)
 {
-    VideoCodecLibav *libav = VIDEO_CODEC_LIBAV(codec);
+    enum AVPixelFormat format = avcodec_default_get_format(avctx, formats);
+
+    if (!libav_pix_fmt_supported(format)) {
+        libav_refuse_pix_fmt(d, format);
+        return AV_PIX_FMT_NONE;
+    }
+    return format;
+}
+
+static void libav_software_free(LibavDecoder *d)
+{
+    g_free(d->hw);
+}
+
+static const LibavDecoderOps libav_software_ops = {
+    .open = libav_software_open,
+    .get_format = libav_software_get_format,
+    .free = libav_software_free,
+};
+
+void *libav_software_start(VideoCodec *codec, VideoCodecSession *s,
+                           const VideoCodecParams *params,
+                           const LibavOptions *options, Error **errp)
+{
     const AVCodec *decoder = libav_find_decoder(params->coded);
     LibavDecoder *d;
-    int ret;
 
     if (!decoder) {
         error_setg(errp, "libavcodec has no decoder for coded format %d",
                    params->coded);
         return NULL;
     }
-
-    d = g_new0(LibavDecoder, 1);
-    d->session = s;
-    d->params = *params;
-    d->no_key = true;
-    d->headers = g_byte_array_new();
-    d->av1_header = g_byte_array_new();
-    qemu_mutex_init(&d->lock);
-    if (!libav_alloc(d, decoder)) {
-        error_setg(errp, "out of memory");
-        libav_stop(d);
-        return NULL;
+    d = libav_decoder_start(codec, s, params, decoder, &libav_software_ops,
+                            g_memdup2(options, sizeof(*options)), errp);
+    if (d) {
+        video_codec_session_set_engine(s, "libavcodec %s", decoder->name);
     }
-
-    d->avctx->opaque = d;
-    d->avctx->get_format = libav_get_format;
-    /* The guest crops: VideoCodecFormat.crop says what */
-    d->avctx->apply_cropping = 0;
-    /* Rounded up as libavcodec does; the exact limit is ours to check */
-    d->avctx->max_pixels = (int64_t)ROUND_UP(params->max_width, 128) *
-                           ROUND_UP(params->max_height, 128);
-    /* Frames that can't be right are shown and marked, not swallowed */
-    d->avctx->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT;
-    if (params->coded == VIDEO_CODED_MPEG2) {
-        d->avctx->flags2 |= AV_CODEC_FLAG2_SHOW_ALL;
-    }
-    libav_set_threads(d->avctx, params->coded, libav);
-    if (params->coded == VIDEO_CODED_H264 && !libav->low_delay) {
-        /*
-         * Where a stream does not say how far it reorders, wait as long as
-         * its level allows: the alternative is to guess, and a wrong guess
-         * costs frames.
-         */
-        d->avctx->strict_std_compliance = FF_COMPLIANCE_STRICT;
-    }
-
-    ret = avcodec_open2(d->avctx, decoder, NULL);
-    if (ret < 0) {
-        error_setg(errp, "can't open libavcodec's decoder %s: %s",
-                   decoder->name, av_err2str(ret));
-        libav_stop(d);
-        return NULL;
-    }
-    video_codec_session_set_engine(s, "libavcodec %s", decoder->name);
     return d;
 }
 
-static const VideoCodecImpl libav_decoder = {
+static void *libav_start(VideoCodec *codec, VideoCodecSession *s,
+                         const VideoCodecParams *params, Error **errp)
+{
+    return libav_software_start(codec, s, params,
+                                &VIDEO_CODEC_LIBAV(codec)->options, errp);
+}
+
+const VideoCodecImpl libav_decoder = {
     .start = libav_start,
     .stop = libav_stop,
     .submit = libav_submit,
@@ -1082,7 +1140,7 @@ static void video_codec_libav_get_threads(Object *obj, Visitor *v,
                                           const char *name, void *opaque,
                                           Error **errp)
 {
-    visit_type_uint32(v, name, &VIDEO_CODEC_LIBAV(obj)->threads, errp);
+    visit_type_uint32(v, name, &VIDEO_CODEC_LIBAV(obj)->options.threads, errp);
 }
 
 static void video_codec_libav_set_threads(Object *obj, Visitor *v,
@@ -1093,30 +1151,25 @@ static void video_codec_libav_set_threads(Object *obj, Visitor *v,
 
     if (visit_type_uint32(v, name, &value, errp) &&
         video_codec_libav_mutable(obj, name, errp)) {
-        VIDEO_CODEC_LIBAV(obj)->threads = value;
+        VIDEO_CODEC_LIBAV(obj)->options.threads = value;
     }
 }
 
 static bool video_codec_libav_get_low_delay(Object *obj, Error **errp)
 {
-    return VIDEO_CODEC_LIBAV(obj)->low_delay;
+    return VIDEO_CODEC_LIBAV(obj)->options.low_delay;
 }
 
 static void video_codec_libav_set_low_delay(Object *obj, bool value,
                                             Error **errp)
 {
     if (video_codec_libav_mutable(obj, "low-delay", errp)) {
-        VIDEO_CODEC_LIBAV(obj)->low_delay = value;
+        VIDEO_CODEC_LIBAV(obj)->options.low_delay = value;
     }
 }
 
-static void video_codec_libav_init(Object *obj)
+void libav_software_caps(VideoCodecCaps *caps)
 {
-    VideoCodecLibav *libav = VIDEO_CODEC_LIBAV(obj);
-    VideoCodecCaps *caps = &libav->caps;
-
-    libav->threads = 1;
-
     QEMU_BUILD_BUG_ON(ARRAY_SIZE(libav_decoders) >
                       ARRAY_SIZE(caps->decoders));
     QEMU_BUILD_BUG_ON(ARRAY_SIZE(libav_raws) > ARRAY_SIZE(caps->raws));
@@ -1136,6 +1189,14 @@ static void video_codec_libav_init(Object *obj)
     libav_encoder_init_caps(caps);
 }
 
+static void video_codec_libav_init(Object *obj)
+{
+    VideoCodecLibav *libav = VIDEO_CODEC_LIBAV(obj);
+
+    libav->options.threads = 1;
+    libav_software_caps(&libav->caps);
+}
+
 static void video_codec_libav_class_init(ObjectClass *oc, void *data)
 {
     VideoCodecClass *vcc = VIDEO_CODEC_CLASS(oc);
@@ -1143,6 +1204,7 @@ static void video_codec_libav_class_init(ObjectClass *oc, void *data)
     vcc->get_caps = video_codec_libav_get_caps;
     vcc->decoder = &libav_decoder;
     vcc->encoder = &libav_encoder;
+    vcc->settle_controls = libav_software_settle_controls;
 
     object_class_property_add(oc, "threads", "uint32",
                               video_codec_libav_get_threads,

@@ -1,6 +1,7 @@
 /*
- * Video codec in software, with libavcodec: what its decoder and its encoder
- * share
+ * Video codecs with libavcodec: what decoders and encoders share
+ *
+ * Private to the codec objects that are made of libavcodec.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +13,7 @@
 
 #include <libavutil/pixfmt.h>
 
-struct AVCodecContext;
+struct AVFrame;
 
 OBJECT_DECLARE_SIMPLE_TYPE(VideoCodecLibav, VIDEO_CODEC_LIBAV)
 
@@ -33,84 +34,72 @@ OBJECT_DECLARE_SIMPLE_TYPE(VideoCodecLibav, VIDEO_CODEC_LIBAV)
 #define LIBAV_STRIP_SIZE (64 * KiB)
 
 /**
- * VideoCodecLibav: the object.
+ * LibavOptions: how sessions use the host's CPUs.
  * @threads: per session; 0: one per host CPU
  * @low_delay: threads must not delay frames
+ */
+typedef struct LibavOptions {
+    uint32_t threads;
+    bool low_delay;
+} LibavOptions;
+
+/**
+ * VideoCodecLibav: the object.
  */
 struct VideoCodecLibav {
     VideoCodec parent;
 
     VideoCodecCaps caps;
-    uint32_t threads;
-    bool low_delay;
+    LibavOptions options;
 };
 
-/** libav_threads: threads that a session of @libav has, at least one. */
-unsigned libav_threads(const VideoCodecLibav *libav);
+/** libav_threads: threads that a session with @options has, at least one. */
+unsigned libav_threads(const LibavOptions *options);
 
-/** libav_raw_pix_fmt: the pixel format of one of the object's raw formats. */
-enum AVPixelFormat libav_raw_pix_fmt(uint32_t fourcc);
+/** libav_software_caps: what the host's libavcodec can do in software. */
+void libav_software_caps(VideoCodecCaps *caps);
 
+/*
+ * video-codec-libav-av1.c
+ */
+
+/**
+ * libav_av1_frame_size: what the sequence headers in coded data allow.
+ * @data, @size: a temporal unit, or anything
+ * @max_pixels: the decoder refuses frames that have more
+ *
+ * Returns: bytes of the largest frame that can follow, with what surrounds it;
+ * 0: there is no sequence header.
+ */
+uint64_t libav_av1_frame_size(const uint8_t *data, size_t size,
+                              uint64_t max_pixels);
+
+extern const VideoCodecImpl libav_decoder;
 extern const VideoCodecImpl libav_encoder;
 
 /*
- * video-codec-libav-settings.c: what the controls mean to each encoder
+ * video-codec-libav-pixels.c: frames on their way into guest memory.  Worker.
  */
 
-/**
- * LibavSettings: what an encoder is opened with.  Ints only, so that memcmp()
- * works.
- * @bit_rate, @max_rate: bits per second
- * @b_frames: between two others
- * @min_qp, @max_qp: in the coded format's units; 0: the encoder has no such
- *                   controls
- * @profile: index into the encoder's table
- * @level: index into the profile's table; -1: even the highest does not fit
- * @pix_fmt: enum AVPixelFormat that the encoder is given
- */
-typedef struct LibavSettings {
-    int bit_rate, max_rate;
-    int b_frames;
-    int min_qp, max_qp;
-    int profile;
-    int level;
-    int pix_fmt;
-} LibavSettings;
+/** LibavPixels: a session's strips of rows. */
+typedef struct LibavPixels LibavPixels;
+
+/** libav_pixels_new: NULL if there is no memory. */
+LibavPixels *libav_pixels_new(VideoCodecSession *session);
+void libav_pixels_free(LibavPixels *px);
+
+/** libav_raw_pix_fmt: the pixel format of one of the objects' raw formats. */
+enum AVPixelFormat libav_raw_pix_fmt(uint32_t fourcc);
 
 /**
- * libav_settings: what @controls mean for a session with @params.
- * Values that don't go together are settled here: see the documentation of
- * the object.
- */
-void libav_settings(const VideoCodecParams *params,
-                    const VideoControls *controls, LibavSettings *settings);
-
-/**
- * libav_open_encoder: open the encoder for params->coded.
- * The caller decides where key frames are: the encoder makes one for its first
- * frame and for those that say so, no other.  Parameter sets are in extradata,
- * but for MPEG-2's.
+ * libav_pixels_write: convert a frame and write it to guest memory.
+ * @f: of 4:2:0 with 8 or 10 bits, planar or with packed chroma; readable up to
+ *     an even number of rows and columns
+ * @slow: its memory is slow to read, as that of a GPU that is not cached is
  *
- * Returns: the context, to be freed with avcodec_free_context(), or NULL with
- * @errp set.
+ * Returns: false if @out was taken back, or if the session has failed
  */
-struct AVCodecContext *libav_open_encoder(const VideoCodecLibav *libav,
-                                          const VideoCodecParams *params,
-                                          const LibavSettings *settings,
-                                          Error **errp);
-
-/**
- * libav_change_rate: let an open encoder that has no frame in the making go
- * from settings @from to @to.
- * Returns: false if it has to be opened again.
- */
-bool libav_change_rate(struct AVCodecContext *avctx, const LibavSettings *from,
-                       const LibavSettings *to);
-
-/**
- * libav_encoder_init_caps: fill in @caps->encoders from what the host's
- * libavcodec has.  @caps->raws are there already.
- */
-void libav_encoder_init_caps(VideoCodecCaps *caps);
+bool libav_pixels_write(LibavPixels *px, VideoCodecOutput *out,
+                        const struct AVFrame *f, bool slow);
 
 #endif /* BACKENDS_VIDEO_CODEC_LIBAV_H */

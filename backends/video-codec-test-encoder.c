@@ -12,6 +12,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/bswap.h"
+#include "qemu/iov.h"
 #include "system/video-codec.h"
 #include "system/video-codec-test.h"
 #include "video-codec-test-int.h"
@@ -58,6 +59,8 @@ typedef struct TestEncoder {
     uint32_t depth;
     uint32_t slow_emit_ms;
     uint32_t slow_read_ms;
+    uint32_t direct_ms;
+    uint32_t direct_late_ms;
     bool draining;
 } TestEncoder;
 
@@ -150,6 +153,35 @@ static void test_enc_add_script(TestEncoder *e, size_t at, const uint8_t *row,
     }
 }
 
+/* What a GPU would do that knows nothing of sessions */
+static void test_enc_fetch(const VideoCodecInput *in, unsigned plane,
+                           uint32_t row, uint32_t n_rows, size_t offset,
+                           uint8_t *strip, size_t bytes)
+{
+    const VideoCodecPlane *p = &in->planes[plane];
+
+    for (uint32_t i = 0; i < n_rows; i++) {
+        size_t done = iov_to_buf(p->mem->iov, p->mem->niov, p->offset +
+                                 (size_t)(row + i) * p->stride + offset,
+                                 strip + i * bytes, bytes);
+
+        assert(done == bytes);      /* else the memory has gone */
+    }
+}
+
+static bool test_enc_read_rows(TestEncoder *e, const VideoCodecInput *in,
+                               unsigned plane, uint32_t row, uint32_t n_rows,
+                               size_t offset, uint8_t *strip, size_t bytes)
+{
+    if (e->direct_ms) {
+        test_enc_fetch(in, plane, row, n_rows, offset, strip, bytes);
+        return true;
+    }
+    test_wait(e->session, e->slow_read_ms, true);
+    return video_codec_input_read_rows(e->session, in, plane, row, n_rows,
+                                       offset, strip, bytes, bytes);
+}
+
 static bool test_enc_read_plane(TestEncoder *e, const VideoCodecInput *in,
                                 unsigned plane)
 {
@@ -163,9 +195,8 @@ static bool test_enc_read_plane(TestEncoder *e, const VideoCodecInput *in,
     for (uint32_t row = 0; row < rows; row += VIDEO_TEST_STRIP) {
         uint32_t n = MIN(rows - row, VIDEO_TEST_STRIP);
 
-        test_wait(e->session, e->slow_read_ms, true);
-        if (!video_codec_input_read_rows(e->session, in, plane, top + row, n,
-                                         offset, strip, bytes, bytes)) {
+        if (!test_enc_read_rows(e, in, plane, top + row, n, offset, strip,
+                                bytes)) {
             return false;
         }
         coded->checksum = video_test_checksum(coded->checksum, strip,
@@ -176,6 +207,48 @@ static bool test_enc_read_plane(TestEncoder *e, const VideoCodecInput *in,
         }
     }
     return true;
+}
+
+static bool test_enc_read_planes(TestEncoder *e, const VideoCodecInput *in)
+{
+    for (unsigned p = 0; p < in->n_planes; p++) {
+        if (!test_enc_read_plane(e, in, p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* All at once.  Returns: false if it is overdue: not its to look at */
+static bool test_enc_read_held(TestEncoder *e, const VideoCodecInput *in)
+{
+    e->current->coded.checksum = VIDEO_TEST_CHECKSUM_INIT;
+    if (!video_codec_session_hold_direct(e->session)) {
+        return false;
+    }
+    test_enc_read_planes(e, in);
+    video_codec_session_release_direct(e->session);
+    return true;
+}
+
+static bool test_enc_read_direct(TestEncoder *e, const VideoCodecInput *in)
+{
+    uint32_t checksum;
+
+    if (!video_codec_input_begin_direct(e->session, in)) {
+        return false;
+    }
+    test_wait(e->session, e->direct_late_ms, false);
+    if (test_enc_read_held(e, in)) {
+        checksum = e->current->coded.checksum;
+        test_wait(e->session, e->direct_ms, false);
+        if (test_enc_read_held(e, in) &&
+            e->current->coded.checksum != checksum) {
+            video_codec_session_fail(e->session, "pixels were changed while "
+                                     "they were read");
+        }
+    }
+    return video_codec_input_end_direct(e->session, in);
 }
 
 /* Begin with a frame: what it makes, and what it says. */
@@ -203,11 +276,10 @@ static bool test_enc_read(TestEncoder *e, const VideoCodecInput *in)
     memcpy(coded->controls, e->controls.value, sizeof(coded->controls));
 
     memset(e->script, 0, sizeof(e->script));
-    for (unsigned p = 0; p < in->n_planes; p++) {
-        if (!test_enc_read_plane(e, in, p)) {
-            g_clear_pointer(&e->current, g_free);
-            return false;
-        }
+    if (!(e->direct_ms ? test_enc_read_direct(e, in)
+                       : test_enc_read_planes(e, in))) {
+        g_clear_pointer(&e->current, g_free);
+        return false;
     }
     e->resume = 0;
     e->n_insns = 0;
@@ -295,6 +367,10 @@ static int test_enc_run(TestEncoder *e, const VideoTestInsn *insn)
         return 0;
     case VIDEO_TEST_SLOW_READ:
         e->slow_read_ms = args[0];
+        return 0;
+    case VIDEO_TEST_DIRECT:
+        e->direct_ms = args[0];
+        e->direct_late_ms = args[1];
         return 0;
     default:
         return -EINVAL;

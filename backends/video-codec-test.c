@@ -12,6 +12,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/iov.h"
 #include "qapi/error.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
@@ -44,6 +45,7 @@ typedef QTAILQ_HEAD(, TestFrame) TestFrameList;
  * @held: frames that wait for their turn, in presentation order
  * @ready: frames to come out, in this order
  * @n_frames: in both lists
+ * @memory: bytes taken of the device's
  * @draining: submit(NULL) was called, its end was not yet told
  * @resume: offset in the input for which submit() said -EAGAIN
  * @again: how often it still has to say so
@@ -58,6 +60,10 @@ typedef struct TestDecoder {
     unsigned n_held;
     uint32_t depth;
     uint32_t slow_emit_ms;
+    uint64_t memory;
+    uint32_t direct_ms;
+    uint32_t direct_late_ms;
+    uint32_t slow_stop_ms;
     bool draining;
     size_t resume;
     uint32_t again;
@@ -138,22 +144,25 @@ static void test_flush(void *priv)
     d->again = 0;
 }
 
-static void test_stop(void *priv)
-{
-    test_flush(priv);
-    g_free(priv);
-}
-
 void test_wait(VideoCodecSession *s, uint32_t ms, bool interruptible)
 {
-    uint32_t left = MIN(ms, VIDEO_TEST_MAX_WAIT);
+    int64_t end = g_get_monotonic_time() +
+                  MIN(ms, VIDEO_TEST_MAX_WAIT) * INT64_C(1000);
 
-    while (left--) {
-        if (interruptible && video_codec_session_interrupted(s)) {
-            return;
-        }
+    while (g_get_monotonic_time() < end &&
+           !(interruptible && video_codec_session_interrupted(s))) {
         g_usleep(1000);
     }
+}
+
+static void test_stop(void *priv)
+{
+    TestDecoder *d = priv;
+
+    test_wait(d->session, d->slow_stop_ms, false);
+    test_flush(d);
+    video_codec_session_give_memory(d->session, d->memory);
+    g_free(d);
 }
 
 void test_fail(VideoCodecSession *s, const void *args)
@@ -235,6 +244,15 @@ done:
     return 0;
 }
 
+static int test_op_memory(TestDecoder *d, const uint32_t *args)
+{
+    if (!video_codec_session_take_memory(d->session, args[0])) {
+        return -ENOMEM;
+    }
+    d->memory += args[0];
+    return 0;
+}
+
 /* -EAGAIN: it was the last one for now, @d->again says what then. */
 static int test_run(TestDecoder *d, const VideoTestInsn *insn,
                     uint64_t timestamp)
@@ -272,6 +290,15 @@ static int test_run(TestDecoder *d, const VideoTestInsn *insn,
         return 0;
     case VIDEO_TEST_SLOW_EMIT:
         d->slow_emit_ms = args[0];
+        return 0;
+    case VIDEO_TEST_MEMORY:
+        return test_op_memory(d, args);
+    case VIDEO_TEST_DIRECT:
+        d->direct_ms = args[0];
+        d->direct_late_ms = args[1];
+        return 0;
+    case VIDEO_TEST_SLOW_STOP:
+        d->slow_stop_ms = args[0];
         return 0;
     default:
         return -EINVAL;
@@ -363,15 +390,63 @@ static bool test_emit_plane(TestDecoder *d, const TestFrame *f,
     return true;
 }
 
+/* What a GPU would do that knows nothing of sessions */
+static void test_write_plane(const TestFrame *f, const VideoCodecOutput *out,
+                             unsigned plane)
+{
+    const VideoCodecPlane *p = &out->planes[plane];
+    uint32_t bytes = video_test_row_bytes(out->fourcc, plane,
+                                          f->format.width);
+    g_autofree uint8_t *strip = g_malloc(bytes);
+
+    for (uint32_t row = 0; row < video_test_rows(plane, f->format.height);
+         row++) {
+        size_t done;
+
+        test_fill(strip, f->value, plane, row, 1, bytes);
+        done = iov_from_buf(p->mem->iov, p->mem->niov,
+                            p->offset + (size_t)row * p->stride, strip, bytes);
+        assert(done == bytes);      /* else the memory has gone */
+    }
+}
+
+static bool test_emit_direct(TestDecoder *d, const TestFrame *f,
+                             VideoCodecOutput *out)
+{
+    if (!video_codec_output_begin_direct(d->session, out)) {
+        return false;
+    }
+    test_wait(d->session, d->direct_late_ms, false);
+    /* Who is overdue has lost the right to look at @out */
+    if (video_codec_session_hold_direct(d->session)) {
+        for (unsigned p = 0; p < out->n_planes; p++) {
+            test_write_plane(f, out, p);
+        }
+        video_codec_session_release_direct(d->session);
+    }
+    test_wait(d->session, d->direct_ms, false);
+    return video_codec_output_end_direct(d->session, out);
+}
+
+static bool test_emit_planes(TestDecoder *d, const TestFrame *f,
+                             VideoCodecOutput *out)
+{
+    for (unsigned p = 0; p < out->n_planes; p++) {
+        if (!test_emit_plane(d, f, out, p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool test_emit(void *priv, VideoCodecOutput *out)
 {
     TestDecoder *d = priv;
     TestFrame *f = QTAILQ_FIRST(&d->ready);
 
-    for (unsigned p = 0; p < out->n_planes; p++) {
-        if (!test_emit_plane(d, f, out, p)) {
-            return false;
-        }
+    if (!(d->direct_ms ? test_emit_direct(d, f, out)
+                    : test_emit_planes(d, f, out))) {
+        return false;
     }
     out->timestamp = f->timestamp;
     out->corrupt = f->corrupt;

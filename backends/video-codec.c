@@ -14,6 +14,8 @@
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/stats64.h"
 #include "qemu/thread.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
@@ -45,6 +47,7 @@ typedef struct Event {
 struct VideoCodecSession {
     /* Constant */
     VideoCodec *codec;
+    VideoMemory *memory;
     const VideoCodecImpl *impl;
     VideoCodecParams params;
     const VideoCodecSessionOps *ops;
@@ -91,6 +94,11 @@ struct VideoCodecSession {
 
     QemuMutex mem_lock;
     QemuCond mem_resumed;
+    bool direct;                /* a device uses current_out, or current_in */
+    bool wanted;                /* and somebody waits to take that back */
+    bool overdue;               /* and nobody waits for it any more */
+    QemuCond direct_done;
+    Stat64 copied;              /* bytes; by the worker */
 
     /* Worker only */
     void *priv;
@@ -101,6 +109,68 @@ struct VideoCodecSession {
     VideoCodecFormat format;    /* of the current frame; encoders: zero */
     VideoCodecFormat announced; /* last EVENT_FORMAT; width 0: none */
 };
+
+/*
+ * Memory.  It is taken a few times for each frame at most, so a lock will do.
+ */
+
+struct VideoMemory {
+    QemuMutex lock;
+    unsigned refs;
+    uint64_t max, used;
+};
+
+VideoMemory *video_memory_new(uint64_t max)
+{
+    VideoMemory *memory = g_new0(VideoMemory, 1);
+
+    qemu_mutex_init(&memory->lock);
+    memory->refs = 1;
+    memory->max = max;
+    return memory;
+}
+
+VideoMemory *video_memory_ref(VideoMemory *memory)
+{
+    qatomic_inc(&memory->refs);
+    return memory;
+}
+
+void video_memory_unref(VideoMemory *memory)
+{
+    if (qatomic_fetch_dec(&memory->refs) == 1) {
+        qemu_mutex_destroy(&memory->lock);
+        g_free(memory);
+    }
+}
+
+bool video_memory_take(VideoMemory *memory, uint64_t bytes)
+{
+    QEMU_LOCK_GUARD(&memory->lock);
+    if (bytes > memory->max - memory->used) {
+        return false;
+    }
+    memory->used += bytes;
+    return true;
+}
+
+void video_memory_give(VideoMemory *memory, uint64_t bytes)
+{
+    QEMU_LOCK_GUARD(&memory->lock);
+    assert(bytes <= memory->used);
+    memory->used -= bytes;
+}
+
+uint64_t video_memory_used(VideoMemory *memory)
+{
+    QEMU_LOCK_GUARD(&memory->lock);
+    return memory->used;
+}
+
+unsigned video_memory_users(VideoMemory *memory)
+{
+    return qatomic_read(&memory->refs);
+}
 
 static VideoCodecInput *input_new_without_data(VideoInputType type)
 {
@@ -165,11 +235,60 @@ static void session_unlock(VideoCodecSession *s)
     }
 }
 
+/*
+ * For how long the main loop may still wait for devices that hang, as of
+ * @patience_at; in nanoseconds, with the BQL held.  Waiting in vain uses it
+ * up, and it comes back as time goes by.  There is one for all sessions, as
+ * there is one main loop: with one for each, a reset of many streams would
+ * stop it that many times as long.  A device that finishes in time costs
+ * nothing, so that a busy one with many sessions does not count as lost.
+ */
+static int64_t patience, patience_at;
+
+static int64_t patience_now(void)
+{
+    int64_t now = get_clock();
+
+    patience = MIN(patience + now - patience_at,
+                   VIDEO_CODEC_DIRECT_MS * SCALE_MS);
+    patience_at = now;
+    return patience;
+}
+
+/* The time since the last patience_now() went by in waiting in vain. */
+static void patience_use(void)
+{
+    int64_t now = get_clock();
+
+    patience = MAX(patience - (now - patience_at), 0);
+    patience_at = now;
+}
+
+/*
+ * With s->mem_lock held: wait until no device uses guest memory.  Only the
+ * worker lets a device use it, and never calls this meanwhile.
+ */
+static void session_wait_for_device(VideoCodecSession *s)
+{
+    while (s->direct && !s->overdue) {
+        int64_t left = patience_now() / SCALE_MS;
+        bool ended = left > 0 && qemu_cond_timedwait(&s->direct_done,
+                                                     &s->mem_lock, left);
+
+        if (!ended) {
+            patience_use();
+            s->overdue = s->direct;
+        }
+    }
+}
+
 /* Any thread, with s->lock held. */
 static void session_set_current_out(VideoCodecSession *s,
                                     VideoCodecOutput *out)
 {
     qemu_mutex_lock(&s->mem_lock);
+    s->wanted = s->direct;
+    session_wait_for_device(s);
     s->current_out = out;
     qemu_cond_broadcast(&s->mem_resumed);
     qemu_mutex_unlock(&s->mem_lock);
@@ -179,6 +298,8 @@ static void session_set_current_out(VideoCodecSession *s,
 static void session_set_may_read(VideoCodecSession *s, bool may_read)
 {
     qemu_mutex_lock(&s->mem_lock);
+    s->wanted = s->direct;
+    session_wait_for_device(s);
     s->may_read = may_read;
     qemu_mutex_unlock(&s->mem_lock);
 }
@@ -215,6 +336,21 @@ void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
         session_post(s, EVENT_FAILED);
     }
     session_unlock(s);
+}
+
+bool video_codec_session_take_memory(VideoCodecSession *s, uint64_t bytes)
+{
+    if (video_memory_take(s->memory, bytes)) {
+        return true;
+    }
+    video_codec_session_fail(s, "out of the device's memory (max-mem): %" PRIu64
+                             " bytes more", bytes);
+    return false;
+}
+
+void video_codec_session_give_memory(VideoCodecSession *s, uint64_t bytes)
+{
+    video_memory_give(s->memory, bytes);
 }
 
 void video_codec_session_set_engine(VideoCodecSession *s, const char *fmt, ...)
@@ -352,8 +488,12 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
     const VideoCodecPlane *p = &out->planes[plane];
     size_t offset = p->offset + (size_t)row * p->stride;
 
-    assert(out == &s->emitted && plane < out->n_planes &&
+    assert(out == &s->emitted && plane < out->n_planes && !s->direct &&
            n_rows && row + n_rows <= p->rows && bytes && bytes <= p->stride);
+
+    if (out->fourcc) {
+        stat64_add(&s->copied, n_rows * bytes);
+    }
 
     if (n_rows > 1) {
         return output_write(s, p, offset, n_rows, src, src_stride, bytes);
@@ -368,6 +508,85 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
     return true;
 }
 
+bool video_codec_output_begin_direct(VideoCodecSession *s,
+                                     VideoCodecOutput *out)
+{
+    assert(out == &s->emitted && !s->direct);
+
+    QEMU_LOCK_GUARD(&s->mem_lock);
+    if (s->paused) {
+        session_wait_for_memory(s);
+    }
+    s->direct = s->current_out;
+    return s->direct;
+}
+
+bool video_codec_session_is_overdue(VideoCodecSession *s)
+{
+    QEMU_LOCK_GUARD(&s->mem_lock);
+    return s->overdue;
+}
+
+bool video_codec_session_hold_direct(VideoCodecSession *s)
+{
+    assert(s->direct);
+    qemu_mutex_lock(&s->mem_lock);
+    if (s->overdue) {
+        qemu_mutex_unlock(&s->mem_lock);
+        return false;
+    }
+    return true;
+}
+
+void video_codec_session_release_direct(VideoCodecSession *s)
+{
+    qemu_mutex_unlock(&s->mem_lock);
+}
+
+/* Returns: false if somebody has waited, or it took too long. */
+static bool session_end_direct(VideoCodecSession *s, const char *what)
+{
+    bool wanted, overdue;
+
+    assert(s->direct);
+
+    WITH_QEMU_LOCK_GUARD(&s->mem_lock) {
+        s->direct = false;
+        wanted = s->wanted;
+        overdue = s->overdue;
+        s->wanted = false;
+        qemu_cond_broadcast(&s->direct_done);
+    }
+    if (overdue) {
+        video_codec_session_fail(s, "the device has kept a frame to %s for "
+                                 "longer than the machine can wait", what);
+    }
+    return !wanted && !overdue;
+}
+
+bool video_codec_output_end_direct(VideoCodecSession *s, VideoCodecOutput *out)
+{
+    assert(out == &s->emitted);
+    return session_end_direct(s, "write");
+}
+
+bool video_codec_input_begin_direct(VideoCodecSession *s,
+                                    const VideoCodecInput *in)
+{
+    assert(in == s->current_in && !s->direct);
+
+    QEMU_LOCK_GUARD(&s->mem_lock);
+    s->direct = s->may_read;
+    return s->direct;
+}
+
+bool video_codec_input_end_direct(VideoCodecSession *s,
+                                  const VideoCodecInput *in)
+{
+    assert(in == s->current_in);
+    return session_end_direct(s, "read");
+}
+
 bool video_codec_input_read_rows(VideoCodecSession *s,
                                  const VideoCodecInput *in, unsigned plane,
                                  uint32_t row, uint32_t n_rows, size_t offset,
@@ -380,12 +599,14 @@ bool video_codec_input_read_rows(VideoCodecSession *s,
 
     assert(in == s->current_in && plane < in->n_planes &&
            n_rows && n_rows <= p->rows && row <= p->rows - n_rows &&
-           bytes && bytes <= p->stride && offset <= p->stride - bytes);
+           bytes && bytes <= p->stride && offset <= p->stride - bytes &&
+           !s->direct);
 
     QEMU_LOCK_GUARD(&s->mem_lock);
     if (!s->may_read) {
         return false;       /* canceled: even p->mem may be gone */
     }
+    stat64_add(&s->copied, n_rows * bytes);
     assert(from + (size_t)(n_rows - 1) * p->stride + bytes <= p->mem->size);
     piece = mem_find(p->mem, from);
     if (dst_stride == bytes && p->stride == bytes) {
@@ -574,6 +795,10 @@ static bool video_codec_worker_step(VideoCodecSession *s)
         if (s->have_output || s->failure || s->flush || s->stop) {
             return true;
         }
+        if (s->format.width && !format_equal(&s->format, &s->announced)) {
+            video_codec_worker_announce(s);
+            return true;
+        }
         if (s->draining) {
             return false;
         }
@@ -607,6 +832,7 @@ static void *video_codec_worker(void *opaque)
     VideoCodecSession *s = opaque;
     Error *err = NULL;
 
+    rcu_register_thread();
     s->priv = s->impl->start(s->codec, s, &s->params, &err);
     if (!s->priv) {
         video_codec_session_fail(s, "%s", error_get_pretty(err));
@@ -638,6 +864,7 @@ static void *video_codec_worker(void *opaque)
     qemu_mutex_lock(&s->lock);
     session_post(s, EVENT_CLOSED);
     session_unlock(s);
+    rcu_unregister_thread();
     return NULL;
 }
 
@@ -662,7 +889,9 @@ static void session_free(VideoCodecSession *s)
     qemu_cond_destroy(&s->wake);
     qemu_mutex_destroy(&s->mem_lock);
     qemu_cond_destroy(&s->mem_resumed);
+    qemu_cond_destroy(&s->direct_done);
     g_free(s->failure);
+    video_memory_unref(s->memory);
     video_codec_unuse(s->codec);
     g_free(s);
 }
@@ -745,6 +974,7 @@ static void session_bh(void *opaque)
 }
 
 VideoCodecSession *video_codec_session_open(VideoCodec *codec,
+                                            VideoMemory *memory,
                                             const VideoCodecParams *params,
                                             const VideoCodecSessionOps *ops,
                                             void *opaque)
@@ -753,6 +983,7 @@ VideoCodecSession *video_codec_session_open(VideoCodec *codec,
     VideoCodecClass *class = VIDEO_CODEC_GET_CLASS(codec);
 
     s->codec = codec;
+    s->memory = video_memory_ref(memory);
     s->impl = params->direction == VIDEO_ENCODE ? class->encoder
                                                 : class->decoder;
     s->params = *params;
@@ -763,6 +994,8 @@ VideoCodecSession *video_codec_session_open(VideoCodec *codec,
     qemu_cond_init(&s->wake);
     qemu_mutex_init(&s->mem_lock);
     qemu_cond_init(&s->mem_resumed);
+    qemu_cond_init(&s->direct_done);
+    stat64_init(&s->copied, 0);
     QTAILQ_INIT(&s->inputs);
     QTAILQ_INIT(&s->outputs);
     QTAILQ_INIT(&s->events);
@@ -934,12 +1167,16 @@ void video_codec_session_get_stats(VideoCodecSession *s,
 {
     QEMU_LOCK_GUARD(&s->lock);
     *stats = s->stats;
+    stats->copied = stat64_get(&s->copied);
 }
 
 void video_codec_session_pause(VideoCodecSession *s, bool paused)
 {
     QEMU_LOCK_GUARD(&s->lock);
     qemu_mutex_lock(&s->mem_lock);
+    if (paused && s->current_out) {
+        session_wait_for_device(s);     /* one that reads harms nobody */
+    }
     s->paused = paused;
     qemu_cond_broadcast(&s->mem_resumed);
     qemu_mutex_unlock(&s->mem_lock);
@@ -986,6 +1223,17 @@ void video_codec_unuse(VideoCodec *codec)
 const VideoCodecCaps *video_codec_get_caps(VideoCodec *codec)
 {
     return VIDEO_CODEC_GET_CLASS(codec)->get_caps(codec);
+}
+
+void video_codec_settle_controls(VideoCodec *codec,
+                                 const VideoCodecParams *params,
+                                 VideoControls *controls)
+{
+    VideoCodecClass *class = VIDEO_CODEC_GET_CLASS(codec);
+
+    if (class->settle_controls) {
+        class->settle_controls(codec, params, controls);
+    }
 }
 
 static bool video_codec_can_be_deleted(UserCreatable *uc)

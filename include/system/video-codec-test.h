@@ -98,8 +98,17 @@
  *      video_test_byte(sequence, 0, 0, offset).  Position is its place in
  *      coding order, with a reorder depth; without this instruction it is
  *      the sequence number.  Type is a VideoFrameType; 0: as it is.
+ * @VIDEO_TEST_MEMORY: decoder only: (bytes): take them from the device's
+ *      memory until the session ends
  * @VIDEO_TEST_SKIP: encoder only: the frame makes no coded buffer, and if it
  *      was to be a key frame the next one is.
+ * @VIDEO_TEST_DIRECT: (ms, late): from here on a frame is written as a GPU does
+ *      it: at once, and then @ms milliseconds pass; 0: no more.  Of an encoder:
+ *      from the next frame on it is read so, before and after that time, and
+ *      the session fails if it is not the same.  @late is how many milliseconds
+ *      pass first, with the memory already taken.
+ * @VIDEO_TEST_SLOW_STOP: decoder only: (ms): when the session ends, wait this
+ *      long, whatever anybody wants
  */
 typedef enum VideoTestOp {
     VIDEO_TEST_NOP,
@@ -116,6 +125,9 @@ typedef enum VideoTestOp {
     VIDEO_TEST_SLOW_READ,
     VIDEO_TEST_CODED,
     VIDEO_TEST_SKIP,
+    VIDEO_TEST_MEMORY,
+    VIDEO_TEST_DIRECT,
+    VIDEO_TEST_SLOW_STOP,
 } VideoTestOp;
 
 /* Flag of VIDEO_TEST_FRAME and _CODED: the result is marked as corrupt. */

@@ -29,6 +29,7 @@ OBJECT_DECLARE_TYPE(VideoCodec, VideoCodecClass, VIDEO_CODEC)
 
 #define TYPE_VIDEO_CODEC_LIBAV "video-codec-libav"
 #define TYPE_VIDEO_CODEC_TEST  "video-codec-test"
+#define TYPE_VIDEO_CODEC_VAAPI "video-codec-vaapi"
 
 /* NV12 and P010 have two planes, YUV420 three, XRGB8888 one. */
 #define VIDEO_MAX_PLANES 3
@@ -302,6 +303,31 @@ typedef struct VideoCodecOutput {
     QTAILQ_ENTRY(VideoCodecOutput) next;
 } VideoCodecOutput;
 
+/**
+ * VideoMemory: host memory that a guest can make us hold, and its limit.
+ *
+ * One for each device: what the guest side holds and the frames of all its
+ * codec sessions come out of it.  Counted by references, since a session may
+ * outlive the device.  All functions may be called from any thread.
+ */
+typedef struct VideoMemory VideoMemory;
+
+/** video_memory_new: @max bytes in all; one reference is the caller's. */
+VideoMemory *video_memory_new(uint64_t max);
+VideoMemory *video_memory_ref(VideoMemory *memory);
+void video_memory_unref(VideoMemory *memory);
+
+/** video_memory_take: false, and nothing taken, if that is too much. */
+bool video_memory_take(VideoMemory *memory, uint64_t bytes);
+void video_memory_give(VideoMemory *memory, uint64_t bytes);
+uint64_t video_memory_used(VideoMemory *memory);
+
+/**
+ * video_memory_users: how many references there are.  Each session has one
+ * until its worker has ended.
+ */
+unsigned video_memory_users(VideoMemory *memory);
+
 typedef struct VideoCodecSession VideoCodecSession;
 
 /**
@@ -337,7 +363,8 @@ typedef struct VideoCodecParams {
  *              The codec does not look at its memory any more.
  * @output_done: @out holds a frame or coded data
  * @format_changed: the next frame has another format than those before (the
- *              first frame always counts as such).  The session makes no
+ *              first frame always counts as such, and its format is told as
+ *              soon as the codec knows it).  The session makes no
  *              more output until video_codec_session_resume().  Decoders only.
  * @drained: everything queued before video_codec_session_drain() has been
  *              worked on and all that was made of it went to outputs
@@ -368,8 +395,22 @@ void video_codec_unuse(VideoCodec *codec);
 const VideoCodecCaps *video_codec_get_caps(VideoCodec *codec);
 
 /**
+ * video_codec_settle_controls: what an encoder makes of controls.
+ * Values that don't go together, or not with the picture, become those that
+ * will be encoded: a level that is too low for the size is raised, say.
+ * @params: of an encoder's session; its own controls do not count
+ * @controls: each within its VideoControlCaps
+ *
+ * Main thread.
+ */
+void video_codec_settle_controls(VideoCodec *codec,
+                                 const VideoCodecParams *params,
+                                 VideoControls *controls);
+
+/**
  * video_codec_session_open: start a session and its worker thread.
  * @codec: keeps a reference until the session has ended
+ * @memory: what the codec's own frames come out of; keeps a reference, too
  * @params: copied
  * @ops: must outlive the session
  * @opaque: passed to @ops
@@ -377,6 +418,7 @@ const VideoCodecCaps *video_codec_get_caps(VideoCodec *codec);
  * The codec is opened by the worker; its failure comes as ops->failed().
  */
 VideoCodecSession *video_codec_session_open(VideoCodec *codec,
+                                            VideoMemory *memory,
                                             const VideoCodecParams *params,
                                             const VideoCodecSessionOps *ops,
                                             void *opaque);
@@ -449,10 +491,12 @@ void video_codec_session_pause(VideoCodecSession *s, bool paused);
  * VideoCodecStats: what a session tells of its work.
  * @engine: what really does it, for humans: library and codec, or driver
  * @busy_ns: time spent in the codec in nanoseconds
+ * @copied: bytes of pixels that the CPU has copied to or from guest memory
  */
 typedef struct VideoCodecStats {
-    char engine[64];
+    char engine[96];
     uint64_t busy_ns;
+    uint64_t copied;
 } VideoCodecStats;
 
 /** video_codec_session_get_stats: as of now; never waits for the codec. */
@@ -507,8 +551,9 @@ struct VideoCodec {
  *         coding order, the current one.
  *         1: there is one, and it stays the current one until emit() or
  *         flush(); a decoder says its @format, an encoder leaves that alone.
- *         0: needs more input; -ENODATA: a drain is complete, the codec is
- *         ready for new input.
+ *         0: needs more input; a decoder whose first frame is still to come
+ *         sets @format as soon as the headers have said it.  -ENODATA: a drain
+ *         is complete, the codec is ready for new input.
  * @emit: write the current frame or coded buffer to @out with
  *         video_codec_output_write_rows(), set the result part of @out, and let
  *         go of it.  For a decoder @out->width/height are those of the frame's
@@ -539,23 +584,41 @@ typedef struct VideoCodecImpl {
 /**
  * VideoCodecClass: what a codec object is.
  * @get_caps: see video_codec_get_caps(); runs in the main thread
+ * @settle_controls: see video_codec_settle_controls(); NULL: all values go
+ *              together
  * @decoder, @encoder: NULL if get_caps() offers none
  */
 struct VideoCodecClass {
     ObjectClass parent_class;
 
     const VideoCodecCaps *(*get_caps)(VideoCodec *codec);
+    void (*settle_controls)(VideoCodec *codec, const VideoCodecParams *params,
+                            VideoControls *controls);
     const VideoCodecImpl *decoder;
     const VideoCodecImpl *encoder;
 };
 
 /**
  * video_codec_session_fail: the stream can't go on.
- * For the worker only; @fmt... is the reason, for a human.  Nothing is called
- * after the current callback but @stop.
+ * For the worker, and threads that work for it; @fmt... is the reason, for a
+ * human.  Nothing is called after the current callback but @stop.
  */
 void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
+
+/**
+ * video_codec_session_take_memory: before a codec makes frames for itself.
+ * @bytes: that they take, or an estimate where the codec does not tell
+ *
+ * Any thread that works for the session.  What was taken must be given back
+ * before VideoCodecImpl.stop() returns.
+ *
+ * Returns: false if the device's limit is reached; the session has failed then.
+ */
+bool video_codec_session_take_memory(VideoCodecSession *s, uint64_t bytes);
+
+/** video_codec_session_give_memory: @bytes of it are free again. Any thread. */
+void video_codec_session_give_memory(VideoCodecSession *s, uint64_t bytes);
 
 /**
  * video_codec_session_set_engine: say what really does the work.
@@ -581,7 +644,7 @@ bool video_codec_session_interrupted(VideoCodecSession *s);
  * @src_stride: distance of two rows there in bytes
  * @bytes: bytes of each row, at most the plane's stride
  *
- * The only way in which a worker writes to guest memory.  Call it for strips
+ * The only way in which the CPU writes to guest memory.  Call it for strips
  * that fit the cache, not for whole frames, so that a reset has not to wait.
  * Coded data, which is one row, goes in one call.
  *
@@ -591,6 +654,62 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
                                    unsigned plane, uint32_t row,
                                    uint32_t n_rows, const uint8_t *src,
                                    size_t src_stride, size_t bytes);
+
+/*
+ * For how long the main loop waits for devices that use guest memory, in
+ * milliseconds: of all sessions together, when it waits for many at once
+ */
+#define VIDEO_CODEC_DIRECT_MS 60
+
+/**
+ * video_codec_output_begin_direct: let a device write to guest memory.
+ * @s: the session whose worker calls
+ * @out: the output that emit() got
+ *
+ * From now on until video_codec_output_end_direct() what the planes of @out
+ * refer to is nobody else's: who takes @out back, or pauses the session, waits.
+ * They wait for VIDEO_CODEC_DIRECT_MS at most, in all: with many sessions that
+ * hang it is no longer than with one.  A device that has not finished by then
+ * counts as lost, and so does the session.  As that can have happened at any
+ * moment, whatever is to look at the planes' VideoCodecMem, or to start the
+ * device, goes between video_codec_session_hold_direct() and
+ * video_codec_session_release_direct().
+ * video_codec_output_write_rows() must not be called in between.
+ *
+ * Returns: false if @out was taken back: stop and return from emit().
+ */
+bool video_codec_output_begin_direct(VideoCodecSession *s,
+                                     VideoCodecOutput *out);
+
+/**
+ * video_codec_session_is_overdue: has somebody waited for as long as they do?
+ * For the worker, between begin_direct() and end_direct(): as long as this is
+ * false a device may take its time.
+ */
+bool video_codec_session_is_overdue(VideoCodecSession *s);
+
+/**
+ * video_codec_session_hold_direct: let nobody give up waiting.
+ * For the worker, between begin_direct() and end_direct(): until
+ * video_codec_session_release_direct() the memory stays in place, and what is
+ * started has begun before anybody has it back.  The main loop may wait for
+ * this, whatever VIDEO_CODEC_DIRECT_MS says: so nothing in between may wait for
+ * the device, nor call any other video_codec_ function.
+ *
+ * Returns: false if somebody has given up, and there is nothing to release:
+ * don't start, and call end_direct().
+ */
+bool video_codec_session_hold_direct(VideoCodecSession *s);
+void video_codec_session_release_direct(VideoCodecSession *s);
+
+/**
+ * video_codec_output_end_direct: the device does not write any more.
+ *
+ * Returns: false if @out is being taken back, so return from emit(); or if it
+ * took too long, and then the session has failed.
+ */
+bool video_codec_output_end_direct(VideoCodecSession *s,
+                                   VideoCodecOutput *out);
 
 /**
  * video_codec_input_read_rows: copy pixels from guest memory.
@@ -604,8 +723,8 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
  * @dst_stride: distance of two rows there in bytes
  * @bytes: bytes of each row; @offset + @bytes is at most the plane's stride
  *
- * The only way in which a worker reads guest memory; for strips that fit the
- * cache, too.  The guest may write meanwhile: read each byte once.
+ * The only way in which the CPU reads pixels in guest memory; for strips that
+ * fit the cache, too.  The guest may write meanwhile: read each byte once.
  *
  * Returns: false if @in was canceled: stop and return from submit().
  */
@@ -614,5 +733,28 @@ bool video_codec_input_read_rows(VideoCodecSession *s,
                                  uint32_t row, uint32_t n_rows, size_t offset,
                                  uint8_t *dst, size_t dst_stride,
                                  size_t bytes);
+
+/**
+ * video_codec_input_begin_direct: let a device read guest memory.
+ * @s: the session whose worker calls
+ * @in: the input that submit() got
+ *
+ * As video_codec_output_begin_direct(): who cancels @in waits.  The guest may
+ * write meanwhile, so the device makes a copy and does nothing but that.
+ * video_codec_input_read_rows() must not be called in between.
+ *
+ * Returns: false if @in was canceled: stop and return from submit().
+ */
+bool video_codec_input_begin_direct(VideoCodecSession *s,
+                                    const VideoCodecInput *in);
+
+/**
+ * video_codec_input_end_direct: the device does not read any more.
+ *
+ * Returns: false if @in is being canceled, so return from submit(); or if it
+ * took too long, and then the session has failed.
+ */
+bool video_codec_input_end_direct(VideoCodecSession *s,
+                                  const VideoCodecInput *in);
 
 #endif /* SYSTEM_VIDEO_CODEC_H */

@@ -553,26 +553,6 @@ static void test_error_while_blocked(Rig *r)
     assert_device_works(r);
 }
 
-/* For the one who looks for the cause */
-static void test_error_logged(Rig *first)
-{
-    g_autofree char *file = temp_file();
-    g_autofree char *args = g_strdup_printf("%s -d guest_errors -D %s",
-                                            qos_get_current_command_line(),
-                                            file);
-    g_autofree char *log = NULL;
-    Rig *r = second_rig(args);
-
-    start(r, NULL);
-    PUT(test_stream(r, 0), 0, 1, fail("the cause of it all"));
-    expect_stream_error(r->d, 0);
-    qvv_stop(r->d);
-    second_rig_free(r);
-    g_assert_true(g_file_get_contents(file, &log, NULL, NULL));
-    unlink(file);
-    g_assert_nonnull(strstr(log, "stream 0: the cause of it all"));
-}
-
 /*
  * All of them
  */
@@ -614,7 +594,6 @@ static const TestCase cases[] = {
       .device = SMALL_FRAMES },
     { "stream-error/while-blocked", test_error_while_blocked },
     { "stream-error/in-mid-gop", test_error_mid_gop },
-    { "stream-error/reason-is-logged", test_error_logged },
 };
 
 static void register_virtio_video_dpc_test(void)

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include <dirent.h>
 #include "qemu/bswap.h"
+#include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "libqos/qos_external.h"
@@ -19,6 +20,12 @@
 VideoTestInsn insn(VideoTestOp op, uint32_t arg)
 {
     return (VideoTestInsn) { VIDEO_TEST_MAGIC, op, { arg } };
+}
+
+VideoTestInsn direct(uint32_t ms, uint32_t late_ms)
+{
+    return (VideoTestInsn) { VIDEO_TEST_MAGIC, VIDEO_TEST_DIRECT,
+                            { ms, late_ms } };
 }
 
 VideoTestInsn format_crop(uint32_t width, uint32_t height,
@@ -219,15 +226,20 @@ void test_stream_free(void *opaque)
     g_free(s);
 }
 
-TestStream *bare_stream(Rig *r, uint32_t id)
+TestStream *bare_stream_of(Rig *r, uint32_t id, uint32_t type)
 {
     TestStream *s = g_new0(TestStream, 1);
 
     s->d = r->d;
     s->id = id;
     g_ptr_array_add(r->streams, s);
-    qvv_assert_ok(r->d, qvv_open(r->d, id, DECODER));
+    qvv_assert_ok(r->d, qvv_open(r->d, id, type));
     return s;
+}
+
+TestStream *bare_stream(Rig *r, uint32_t id)
+{
+    return bare_stream_of(r, id, DECODER);
 }
 
 QVVEvent *set_params(TestStream *s, uint32_t queue, GByteArray *set)
@@ -481,6 +493,25 @@ void assert_output_is(TestStream *s, unsigned res, uint8_t value)
     }
 }
 
+void attempt_often(Rig *r, bool (*attempt)(Rig *r))
+{
+    for (unsigned i = 0; !attempt(r); i++) {
+        g_assert_cmpuint(i, <, 20);
+        g_test_message("this machine was too slow: again");
+        qvv_stop(r->d);
+        g_ptr_array_set_size(r->streams, 0);
+        wait_threads(r, r->threads);
+        /* QEMU is as patient as before */
+        g_usleep(2 * DIRECT_LIMIT);
+        start(r, NULL);
+    }
+}
+
+bool is_direct_late(int64_t asked)
+{
+    return g_get_monotonic_time() - asked > DIRECT_LIMIT - 10 * MS;
+}
+
 /*
  * QEMU
  */
@@ -565,6 +596,27 @@ bool is_x86(void)
     return g_str_equal(qtest_get_arch(), "x86_64");
 }
 
+QVirtioPCIDevice *plug(QPCIBus *bus, const char *type, const char *codec)
+{
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(PCI_SLOT_HP, 0) };
+    QVirtioPCIDevice *pci;
+
+    qtest_qmp_device_add(bus->qts, type, "plugged",
+                         "{ 'addr': %s, 'codec': %s }",
+                         stringify(PCI_SLOT_HP), codec);
+    pci = virtio_pci_new(bus, &addr);
+    g_assert_nonnull(pci);
+    qvirtio_pci_device_enable(pci);
+    return pci;
+}
+
+void plugged_free(QVirtioPCIDevice *pci)
+{
+    qpci_iounmap(pci->pdev, pci->bar);
+    g_free(pci->pdev);
+    g_free(pci);
+}
+
 Rig *second_rig(const char *args)
 {
     Rig *r = g_new0(Rig, 1);
@@ -595,11 +647,31 @@ bool has_type(QTestState *qts, const char *type)
     return has;
 }
 
-Rig *libav_rig(Rig *first)
+char *codec_args(const char *codec)
 {
     g_auto(GStrv) parts = g_strsplit(qos_get_current_command_line(),
                                      "video-codec-test", 2);
-    g_autofree char *args = g_strjoinv("video-codec-libav", parts);
+
+    return g_strjoinv(codec, parts);
+}
+
+int64_t query_number(Rig *r, const char *what)
+{
+    g_autoptr(QDict) resp = qtest_qmp(r->qts,
+                                      "{ 'execute': 'query-virtio-video' }");
+    QList *list = qdict_get_qlist(resp, "return");
+
+    return qdict_get_int(qobject_to(QDict, qlist_peek(list)), what);
+}
+
+int64_t memory_used(Rig *r)
+{
+    return query_number(r, "memory");
+}
+
+Rig *libav_rig(Rig *first)
+{
+    g_autofree char *args = codec_args("video-codec-libav");
     Rig *r;
 
     if (!has_type(first->qts, "video-codec-libav")) {
@@ -609,6 +681,309 @@ Rig *libav_rig(Rig *first)
     r = second_rig(args);
     start(r, NULL);
     return r;
+}
+
+uint64_t dimm_addr(QTestState *qts)
+{
+    g_autoptr(QDict) resp = qtest_qmp(qts,
+        "{ 'execute': 'query-memory-devices' }");
+    QDict *dimm = qobject_to(QDict,
+                             qlist_peek(qdict_get_qlist(resp, "return")));
+
+    return qdict_get_int(qdict_get_qdict(dimm, "data"), "addr");
+}
+
+/*
+ * Hostile guests
+ */
+
+#define HOSTILE_RAM (256 * MiB)
+
+Hostile hostile_start(const char *more, const QVVOptions *opts)
+{
+    Hostile h = { .ram = qvv_ram_file_new(HOSTILE_RAM) };
+    g_autofree char *ram_args = NULL;
+    g_autofree char *args = NULL;
+
+    g_assert_nonnull(h.ram);
+    ram_args = qvv_ram_file_args(h.ram);
+    args = g_strdup_printf("%s %s %s", qos_get_current_command_line(),
+                           ram_args, more);
+    h.r = second_rig(args);
+    qvv_use_ram_file(h.r->d, h.ram, 0);
+    h.r->threads = n_threads(h.r->qts);
+    start(h.r, opts);
+    return h;
+}
+
+void hostile_end(Hostile *h)
+{
+    g_assert_false(qvv_is_broken(h->r->d));
+    qvv_stop(h->r->d);
+    wait_threads(h->r, h->r->threads);
+    hostile_quit(h);
+}
+
+void hostile_quit(Hostile *h)
+{
+    second_rig_free(h->r);
+    qvv_ram_file_free(h->ram);
+}
+
+bool not_here(Rig *rig)
+{
+    bool here = is_x86() && rig->v->pci;
+
+    if (!here) {
+        g_test_skip("done with pc and PCI");
+    }
+    return !here;
+}
+
+/* A number of QEMU's /proc/PID/status */
+static int64_t proc_status(Rig *r, const char *name)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/status",
+                                            qtest_pid(r->qts));
+    g_autofree char *key = g_strdup_printf("\n%s:", name);
+    g_autofree char *text = NULL;
+    const char *line;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    line = strstr(text, key);
+    g_assert_nonnull(line);
+    return g_ascii_strtoll(line + strlen(key), NULL, 10);
+}
+
+int64_t anonymous_memory(Rig *r)
+{
+    return proc_status(r, "RssAnon");
+}
+
+static Sched thread_sched(pid_t pid, const char *tid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task/%s/schedstat", pid,
+                                            tid);
+    g_autofree char *text = NULL;
+    uint64_t ran = 0, waited = 0;
+
+    if (g_file_get_contents(path, &text, NULL, NULL)) {
+        g_assert_cmpint(sscanf(text, "%" SCNu64 " %" SCNu64, &ran, &waited),
+                        ==, 2);
+    }
+    return (Sched) { ran / 1000, waited / 1000 };
+}
+
+/* This thread, QEMU's main thread, and all others it has without a stream */
+static void watch_sched(const Watch *w, Sched *self, Sched *main_thread,
+                        Sched *others)
+{
+    g_autofree char *test = g_strdup_printf("%d", getpid());
+    pid_t pid = qtest_pid(w->r->qts);
+    g_autofree char *qemu = g_strdup_printf("%d", pid);
+
+    *self = thread_sched(getpid(), test);
+    *main_thread = thread_sched(pid, qemu);
+    *others = (Sched) { };
+    for (char **tid = w->tids; *tid; tid++) {
+        if (!g_str_equal(*tid, qemu)) {
+            others->waited += thread_sched(pid, *tid).waited;
+        }
+    }
+}
+
+static char **list_threads(Rig *r)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task",
+                                            qtest_pid(r->qts));
+    GPtrArray *tids = g_ptr_array_new();
+    GDir *dir = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    g_assert_nonnull(dir);
+    while ((name = g_dir_read_name(dir))) {
+        g_ptr_array_add(tids, g_strdup(name));
+    }
+    g_ptr_array_add(tids, NULL);
+    g_dir_close(dir);
+    return (char **)g_ptr_array_free(tids, false);
+}
+
+/* Is QEMU built so that it is slow and keeps what was freed? */
+static bool has_sanitizer(Rig *r)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/maps",
+                                            qtest_pid(r->qts));
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    return strstr(text, "libasan") || strstr(text, "libtsan");
+}
+
+void watch_start(Watch *w, Rig *r)
+{
+    *w = (Watch) { .r = r, .tids = list_threads(r) };
+    watch_settled(w);
+}
+
+void watch_settled(Watch *w)
+{
+    w->resident = proc_status(w->r, "VmRSS");
+    w->guest = proc_status(w->r, "RssShmem");
+}
+
+void watch_begin(Watch *w)
+{
+    watch_sched(w, &w->self, &w->main_thread, &w->others);
+    w->began = g_get_monotonic_time();
+}
+
+void watch_done(Watch *w)
+{
+    int64_t us = g_get_monotonic_time() - w->began;
+    Sched self, main_thread, others;
+    int64_t asleep;
+
+    watch_sched(w, &self, &main_thread, &others);
+    w->longest = MAX(w->longest, us);
+
+    /*
+     * What other programs take of the host's CPUs is not QEMU's fault.  Its
+     * main thread may also sleep because a thread that holds the big lock does
+     * not get a CPU.
+     */
+    us -= self.waited - w->self.waited;
+    us -= main_thread.waited - w->main_thread.waited;
+    asleep = us - (self.ran - w->self.ran) -
+             (main_thread.ran - w->main_thread.ran);
+    us -= MIN(MAX(asleep, 0), others.waited - w->others.waited);
+    w->longest_own = MAX(w->longest_own, us);
+    w->threads = MAX(w->threads, proc_status(w->r, "Threads"));
+    w->n++;
+}
+
+void watch_qmp(Watch *w, const char *command)
+{
+    watch_begin(w);
+    qtest_qmp_assert_success(w->r->qts, "{ 'execute': %s }", command);
+    watch_done(w);
+}
+
+void watch(Watch *w)
+{
+    watch_qmp(w, "query-status");
+}
+
+void watch_reset(Watch *w)
+{
+    /* The main loop does what a vCPU would wait for */
+    watch_begin(w);
+    qvirtio_reset(w->r->d->vdev);
+    watch_done(w);
+    qvv_abandon(w->r->d);
+}
+
+void watch_end_qmp(Watch *w)
+{
+    g_test_message("longest of %u answers: %" PRId64 " us, %" PRId64
+                   " us without waits for a CPU", w->n, w->longest,
+                   w->longest_own);
+    if (has_sanitizer(w->r)) {
+        g_test_message("a sanitizer is slow: no limit");
+    } else {
+        g_assert_cmpint(w->longest_own, <, QMP_LIMIT);
+    }
+    g_clear_pointer(&w->tids, g_strfreev);
+}
+
+void watch_end(Watch *w)
+{
+    int64_t resident = proc_status(w->r, "VmRSS") - w->resident;
+    int64_t guest = proc_status(w->r, "RssShmem") - w->guest;
+    int64_t threads;
+
+    wait_threads(w->r, w->r->threads);
+    threads = proc_status(w->r, "Threads");
+    g_test_message("memory: VmRSS grew by %" PRId64 " KiB, %" PRId64
+                   " KiB of them the guest's RAM", resident, guest);
+    g_test_message("threads: %u before, %" PRId64 " at most, %" PRId64
+                   " after", w->r->threads, w->threads, threads);
+    watch_end_qmp(w);
+    g_assert_cmpint(threads, <=, w->r->threads);
+    if (has_sanitizer(w->r)) {
+        g_test_message("a sanitizer keeps memory: no limit");
+    } else {
+        g_assert_cmpint(resident - guest, <, GROWTH_LIMIT);
+    }
+}
+
+/*
+ * Migration
+ */
+
+static char *migration_status(QTestState *qts)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(qts,
+                                              "{ 'execute': 'query-migrate' }");
+    char *status = g_strdup(qdict_get_try_str(rsp, "status"));
+
+    qobject_unref(rsp);
+    return status;
+}
+
+void wait_migration(QTestState *qts, const char *wanted)
+{
+    int64_t end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+
+    for (bool done = false; !done;) {
+        g_autofree char *status = migration_status(qts);
+
+        g_assert_cmpstr(status, !=, "failed");
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        done = g_strcmp0(status, wanted) == 0;
+        g_usleep(5 * MS);
+    }
+}
+
+void assert_other_side_refused(Rig *r, const char *here, const char *other)
+{
+    g_auto(GStrv) parts = g_strsplit(qos_get_current_command_line(),
+                                     here, 2);
+    g_autofree char *there = g_strjoinv(other, parts);
+    g_autofree char *args = g_strdup_printf("%s -incoming defer", there);
+    g_autofree char *file = temp_file();
+    g_autofree char *uri = g_strdup_printf("file:%s", file);
+    g_autofree char *status = NULL;
+    QTestState *to;
+
+    qos_invalidate_command_line();
+    qtest_qmp_assert_success(r->qts, "{ 'execute': 'migrate', 'arguments':"
+                             " { 'uri': %s } }", uri);
+    wait_migration(r->qts, "completed");
+    to = qtest_init(args);
+    qtest_qmp_assert_success(to, "{ 'execute': 'migrate-incoming',"
+                             " 'arguments': { 'uri': %s,"
+                             " 'exit-on-error': false } }", uri);
+    for (int i = 0; i < 4000 && g_strcmp0(status, "failed"); i++) {
+        g_usleep(5 * MS);
+        g_free(status);
+        status = migration_status(to);
+        g_assert_cmpstr(status, !=, "completed");
+    }
+    g_assert_cmpstr(status, ==, "failed");
+    unlink(file);
+    qtest_quit(to);
+    qtest_qmp_assert_success(r->qts, "{ 'execute': 'cont' }");
+}
+
+bool is_migration_blocked(QTestState *qts)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(qts,
+                                              "{ 'execute': 'query-migrate' }");
+    bool blocked = qdict_haskey(rsp, "blocked-reasons");
+
+    qobject_unref(rsp);
+    return blocked;
 }
 
 /*
@@ -642,7 +1017,7 @@ static void run_test(void *obj, void *data, QGuestAllocator *alloc)
     }
 }
 
-void virtio_video_add_tests(const TestCase *cases, unsigned n)
+static void add_tests(const char *interface, const TestCase *cases, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
         g_autofree char *device = g_strconcat("codec=codec0",
@@ -655,6 +1030,16 @@ void virtio_video_add_tests(const TestCase *cases, unsigned n)
             },
         };
 
-        qos_add_test(cases[i].name, "virtio-video", run_test, &opts);
+        qos_add_test(cases[i].name, interface, run_test, &opts);
     }
+}
+
+void virtio_video_add_tests(const TestCase *cases, unsigned n)
+{
+    add_tests("virtio-video", cases, n);
+}
+
+void virtio_media_add_tests(const TestCase *cases, unsigned n)
+{
+    add_tests("virtio-media", cases, n);
 }

@@ -111,6 +111,7 @@ typedef struct TestStream {
 
 /* One instruction of system/video-codec-test.h each */
 VideoTestInsn insn(VideoTestOp op, uint32_t arg);
+VideoTestInsn direct(uint32_t ms, uint32_t late_ms);
 VideoTestInsn format_crop(uint32_t width, uint32_t height,
                           uint32_t left, uint32_t top,
                           uint32_t crop_width, uint32_t crop_height,
@@ -184,8 +185,9 @@ void expect_stream_error(QVVDriver *d, uint32_t stream);
 /* For a Rig that a test makes itself: frees one of its streams */
 void test_stream_free(void *opaque);
 
-/* An open decoder stream without resources */
+/* An open stream without resources; a decoder's, if nothing else is said */
 TestStream *bare_stream(Rig *r, uint32_t id);
+TestStream *bare_stream_of(Rig *r, uint32_t id, uint32_t type);
 
 /* SET_PARAMS of @set, which is freed; the answer */
 QVVEvent *set_params(TestStream *s, uint32_t queue, GByteArray *set);
@@ -272,6 +274,17 @@ uint8_t *read_output(TestStream *s, unsigned res, unsigned buffer);
 void assert_output_is(TestStream *s, unsigned res, uint8_t value);
 
 /*
+ * Devices that use guest memory themselves are waited for, but not for longer
+ * than DIRECT_LIMIT, of which a loaded machine may take any part.  So @attempt
+ * returns false if it was too slow to show something; the device is reset then,
+ * and it gets another chance.
+ */
+#define DIRECT_LIMIT        (60 * MS)
+void attempt_often(Rig *r, bool (*attempt)(Rig *r));
+/* Was that too long ago to be sure that QEMU still waits? */
+bool is_direct_late(int64_t asked);
+
+/*
  * QEMU
  */
 
@@ -298,6 +311,14 @@ QVVCaps *query_caps(Rig *r);
 bool is_x86(void);
 
 /*
+ * A device of @type that is plugged into @bus, with that codec object; QEMU
+ * knows it as "plugged".  To be unplugged by its slot, and freed then.
+ */
+#define PCI_SLOT_HP 0x06
+QVirtioPCIDevice *plug(QPCIBus *bus, const char *type, const char *codec);
+void plugged_free(QVirtioPCIDevice *pci);
+
+/*
  * A second QEMU, started with @args; its driver is not started.
  * The Rig goes with second_rig_free(), the driver stopped before.
  */
@@ -307,11 +328,121 @@ void second_rig_free(Rig *r);
 /* QEMU, with its modules, knows that QOM type */
 bool has_type(QTestState *qts, const char *type);
 
+/* The command line of the first QEMU, with another type of codec */
+char *codec_args(const char *codec);
+
+/* A number that query-virtio-video tells of the first device */
+int64_t query_number(Rig *r, const char *what);
+
+/* Bytes that count for max-mem, of the first device */
+int64_t memory_used(Rig *r);
+
 /*
  * A second QEMU whose device has software codecs; its driver is started.
  * NULL, and the test is skipped, where QEMU has no such object.
  */
 Rig *libav_rig(Rig *first);
+
+/* Where the first memory device is */
+uint64_t dimm_addr(QTestState *qts);
+
+/*
+ * Hostile guests: each has a QEMU of its own, whose memory is shared, so that
+ * many thousand commands take seconds only
+ */
+
+/* A loop's rounds, and how many of them let memory settle */
+#define MANY                10000
+#define SETTLED             2000
+
+typedef struct Hostile {
+    Rig *r;
+    QVVRamFile *ram;
+} Hostile;
+
+/* As the test's own QEMU, with @more options; the driver is started */
+Hostile hostile_start(const char *more, const QVVOptions *opts);
+/* The device works, and no thread is left */
+void hostile_end(Hostile *h);
+/* QEMU ends, whatever its codecs do */
+void hostile_quit(Hostile *h);
+
+/* What takes long and depends on no machine is done once; skips the test */
+bool not_here(Rig *rig);
+
+/* Events that may wait by default: max-events */
+#define MAX_EVENTS          1024
+
+/* How long QMP may take to answer, in microseconds */
+#define QMP_LIMIT           (100 * MS)
+/* What a loop may leave behind beside the guest's own RAM, in KiB */
+#define GROWTH_LIMIT        1024
+
+/* Private memory of QEMU, in KiB */
+int64_t anonymous_memory(Rig *r);
+
+/* Microseconds for which a thread has run, and was ready but did not run */
+typedef struct Sched {
+    int64_t ran, waited;
+} Sched;
+
+/**
+ * Watch: what a guest does to QEMU meanwhile.
+ * @tids: QEMU's threads before
+ * @n: answers so far, of QMP and to what was timed
+ * @longest: that one took, in microseconds
+ * @longest_own: the same without waits for a CPU
+ * @began, @self, @main_thread, @others: at the last watch_begin()
+ * @threads: most there were
+ * @resident, @guest: VmRSS, and the guest's RAM in it, before; in KiB
+ */
+typedef struct Watch {
+    Rig *r;
+    char **tids;
+    unsigned n;
+    int64_t longest, longest_own;
+    int64_t began;
+    Sched self, main_thread, others;
+    int64_t threads;
+    int64_t resident, guest;
+} Watch;
+
+/* No stream is open */
+void watch_start(Watch *w, Rig *r);
+/* Memory counts from here on */
+void watch_settled(Watch *w);
+/* Let QMP answer once */
+void watch(Watch *w);
+/*
+ * What the main loop does between the two may take no longer than an answer of
+ * QMP, which would have to wait for it
+ */
+void watch_begin(Watch *w);
+void watch_done(Watch *w);
+/* Reset the device, and be through with it, in that time */
+void watch_reset(Watch *w);
+/* The same for what stops and goes on with the machine */
+void watch_qmp(Watch *w, const char *command);
+/* Print all, and compare it with what may be; no stream is left */
+void watch_end(Watch *w);
+/* The same of QMP alone, instead of it */
+void watch_end_qmp(Watch *w);
+
+/*
+ * Migration
+ */
+
+/* Until a migration of @qts has that status, which is not "failed" */
+void wait_migration(QTestState *qts, const char *wanted);
+
+/*
+ * The device's state is not taken by a QEMU whose command line has @other for
+ * @here; the machine goes on at this side.
+ */
+void assert_other_side_refused(Rig *r, const char *here, const char *other);
+
+/* Does something keep @qts from being migrated? */
+bool is_migration_blocked(QTestState *qts);
 
 /*
  * All of them
@@ -324,5 +455,7 @@ Rig *libav_rig(Rig *first);
 
 /* Adds one test per case to qgraph, for every machine and transport */
 void virtio_video_add_tests(const TestCase *cases, unsigned n);
+/* The same for devices that speak V4L2 */
+void virtio_media_add_tests(const TestCase *cases, unsigned n);
 
 #endif

@@ -1,264 +1,16 @@
 /*
  * QTest testcases of virtio-video: behind an IOMMU
  *
- * Each runs in a second QEMU, on PCI: x86 with intel-iommu on q35, aarch64 with
- * virtio-iommu.  The first 64 MiB of RAM are mapped one to one, for virtqueues,
- * commands and events.  The resources' memory is mapped elsewhere, page by
- * page: the addresses that the device gets are no addresses of RAM.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include "qemu/bswap.h"
 #include "qemu/module.h"
-#include "qemu/units.h"
-#include "libqos/qos_external.h"
-#include "hw/i386/intel_iommu.h"
-#include "standard-headers/linux/virtio_iommu.h"
-#include "virtio-video-fixture.h"
+#include "virtio-video-encoder-fixture.h"
+#include "virtio-video-iommu-fixture.h"
 
-#define ACCESS_PLATFORM     (1ull << VIRTIO_F_ACCESS_PLATFORM)
-
-#define RAM_BASE            (is_x86() ? 0 : 1 * GiB)
-#define MAPPED_RAM          (64 * MiB)
-#define UNMAPPED_RAM        (RAM_BASE + 100 * MiB)
-/* Where resources are for the device, and how much may be there */
-#define WINDOW              (8 * GiB)
-#define WINDOW_SIZE         (2 * MiB)
-#define PAGE                QVV_PAGE_SIZE
-
-#define DEVFN               QPCI_DEVFN(4, 0)
-#define IOMMU_DEVFN         QPCI_DEVFN(5, 0)
-
-/**
- * Iommu: what maps.
- * @r: the second QEMU, with the device behind the IOMMU
- * @next: where the next page is mapped
- * @ptes: intel-iommu: the page table of the window
- * @pci, @vq: virtio-iommu and its queue for requests
- */
-typedef struct Iommu {
-    Rig *r;
-    uint64_t next;
-    uint64_t ptes;
-    QVirtioPCIDevice *pci;
-    QVirtQueue *vq;
-} Iommu;
-
-/*
- * intel-iommu: tables in guest memory, as in Intel's "Virtualization Technology
- * for Directed I/O" before scalable mode; 39 bits, which are three levels
- */
-
-#define VTD_RTADDR          (Q35_HOST_BRIDGE_IOMMU_ADDR + 0x20)
-#define VTD_GCMD            (Q35_HOST_BRIDGE_IOMMU_ADDR + 0x18)
-#define VTD_GCMD_SET_ROOT   (1u << 30)
-#define VTD_GCMD_TRANSLATE  (1u << 31)
-#define VTD_PRESENT         1
-#define VTD_READ_WRITE      3
-#define VTD_LARGE_PAGE      (1u << 7)
-#define VTD_39_BITS         1
-#define VTD_DOMAIN          (1 << 8)
-
-static uint64_t vtd_table(Iommu *i)
-{
-    uint64_t table = guest_alloc(i->r->alloc, PAGE);
-
-    qtest_memset(i->r->qts, table, 0, PAGE);
-    return table;
-}
-
-static void vtd_set(Iommu *i, uint64_t table, unsigned index, uint64_t entry)
-{
-    qtest_writeq(i->r->qts, table + 8 * index, entry);
-}
-
-static void vtd_start(Iommu *i)
-{
-    QTestState *qts = i->r->qts;
-    uint64_t root = vtd_table(i), context = vtd_table(i);
-    uint64_t top = vtd_table(i), ram = vtd_table(i), window = vtd_table(i);
-
-    i->ptes = vtd_table(i);
-    vtd_set(i, root, 0, context | VTD_PRESENT);
-    vtd_set(i, context, 2 * DEVFN, top | VTD_PRESENT);
-    vtd_set(i, context, 2 * DEVFN + 1, VTD_DOMAIN | VTD_39_BITS);
-    vtd_set(i, top, 0, ram | VTD_READ_WRITE);
-    for (unsigned n = 0; n < MAPPED_RAM / (2 * MiB); n++) {
-        vtd_set(i, ram, n, n * 2 * MiB | VTD_LARGE_PAGE | VTD_READ_WRITE);
-    }
-    vtd_set(i, top, WINDOW / GiB, window | VTD_READ_WRITE);
-    vtd_set(i, window, 0, i->ptes | VTD_READ_WRITE);
-
-    qtest_writeq(qts, VTD_RTADDR, root);
-    qtest_writel(qts, VTD_GCMD, VTD_GCMD_SET_ROOT);
-    qtest_writel(qts, VTD_GCMD, VTD_GCMD_TRANSLATE);
-}
-
-static void vtd_map(Iommu *i, uint64_t iova, uint64_t addr)
-{
-    vtd_set(i, i->ptes, (iova - WINDOW) / PAGE, addr | VTD_READ_WRITE);
-}
-
-/*
- * virtio-iommu
- */
-
-/* @req: without its tail, which is written by the device */
-static void viommu_request(Iommu *i, const void *req, size_t size)
-{
-    QTestState *qts = i->r->qts;
-    struct virtio_iommu_req_tail tail = { .status = 0xff };
-    uint64_t mem = guest_alloc(i->r->alloc, PAGE);
-    uint64_t tail_addr = mem + PAGE / 2;
-    uint32_t head;
-
-    qtest_memwrite(qts, mem, req, size);
-    qtest_memwrite(qts, tail_addr, &tail, sizeof(tail));
-    head = qvirtqueue_add(qts, i->vq, mem, size, false, true);
-    qvirtqueue_add(qts, i->vq, tail_addr, sizeof(tail), true, false);
-    qvirtqueue_kick(qts, &i->pci->vdev, i->vq, head);
-    qvirtio_wait_used_elem(qts, &i->pci->vdev, i->vq, head, NULL,
-                           QVV_TIMEOUT_US);
-    qtest_memread(qts, tail_addr, &tail, sizeof(tail));
-    g_assert_cmpuint(tail.status, ==, VIRTIO_IOMMU_S_OK);
-    guest_free(i->r->alloc, mem);
-}
-
-static void viommu_map(Iommu *i, uint64_t iova, uint64_t addr, uint64_t len)
-{
-    const struct virtio_iommu_req_map map = {
-        .head.type = VIRTIO_IOMMU_T_MAP,
-        .domain = cpu_to_le32(1),
-        .virt_start = cpu_to_le64(iova),
-        .virt_end = cpu_to_le64(iova + len - 1),
-        .phys_start = cpu_to_le64(addr),
-        .flags = cpu_to_le32(VIRTIO_IOMMU_MAP_F_READ |
-                             VIRTIO_IOMMU_MAP_F_WRITE),
-    };
-
-    viommu_request(i, &map, offsetof(struct virtio_iommu_req_map, tail));
-}
-
-static void viommu_start(Iommu *i)
-{
-    const struct virtio_iommu_req_attach attach = {
-        .head.type = VIRTIO_IOMMU_T_ATTACH,
-        .domain = cpu_to_le32(1),
-        .endpoint = cpu_to_le32(DEVFN),
-    };
-    QPCIAddress addr = { .devfn = IOMMU_DEVFN };
-    QVirtioDevice *vdev;
-
-    i->pci = virtio_pci_new(i->r->v->pci->pdev->bus, &addr);
-    g_assert_nonnull(i->pci);
-    vdev = &i->pci->vdev;
-    qvirtio_pci_device_enable(i->pci);
-    qvirtio_start_device(vdev);
-    qvirtio_set_features(vdev, qvirtio_get_features(vdev) &
-                         ~(QVIRTIO_F_BAD_FEATURE | EVENT_IDX |
-                           (1ull << VIRTIO_RING_F_INDIRECT_DESC)));
-    i->vq = qvirtqueue_setup(vdev, i->r->alloc, 0);
-    qvirtio_set_driver_ok(vdev);
-
-    viommu_request(i, &attach, offsetof(struct virtio_iommu_req_attach, tail));
-    viommu_map(i, RAM_BASE, RAM_BASE, MAPPED_RAM);
-}
-
-static void viommu_stop(Iommu *i)
-{
-    qvirtio_reset(&i->pci->vdev);
-    qvirtqueue_cleanup(i->pci->vdev.bus, i->vq, i->r->alloc);
-    qpci_iounmap(i->pci->pdev, i->pci->bar);
-    g_free(i->pci->pdev);
-    g_free(i->pci);
-}
-
-/*
- * Either
- */
-
-/* The machine of the first QEMU, with an IOMMU before all other devices */
-static char *iommu_args(void)
-{
-    g_auto(GStrv) parts = g_strsplit(qos_get_current_command_line(),
-                                     "-device", 2);
-    g_autofree char *machine = is_x86() ?
-                               g_strdup("-M q35 -device intel-iommu") :
-                               g_strdup_printf("%s -device virtio-iommu-pci,"
-                                               "addr=05.0", parts[0]);
-
-    return g_strdup_printf("%s -device%s", machine, parts[1]);
-}
-
-static void map_page(Iommu *i, uint64_t iova, uint64_t addr)
-{
-    g_assert_cmphex(iova, <, WINDOW + WINDOW_SIZE);
-    if (is_x86()) {
-        vtd_map(i, iova, addr);
-    } else {
-        viommu_map(i, iova, addr, PAGE);
-    }
-}
-
-/* Returns: false if the test is skipped */
-static bool iommu_start(Iommu *i, Rig *first)
-{
-    QVVOptions opts = { .more_features = ACCESS_PLATFORM };
-    g_autofree char *args = NULL;
-
-    if (!first->v->pci) {
-        g_test_skip("this transport has no IOMMU");
-        return false;
-    }
-    if (!has_type(first->qts, is_x86() ? "intel-iommu" : "virtio-iommu-pci")) {
-        g_test_skip("QEMU has no IOMMU for this machine");
-        return false;
-    }
-    args = iommu_args();
-    *i = (Iommu) { .r = second_rig(args), .next = WINDOW };
-    if (is_x86()) {
-        vtd_start(i);
-    } else {
-        viommu_start(i);
-    }
-    start(i->r, &opts);
-    g_assert_true(i->r->d->features & ACCESS_PLATFORM);
-    return true;
-}
-
-static void iommu_stop(Iommu *i)
-{
-    qvv_stop(i->r->d);
-    if (i->pci) {
-        viommu_stop(i);
-    }
-    second_rig_free(i->r);
-}
-
-/* The device sees as one piece what is scattered in memory */
-static void map_pool(Iommu *i, GByteArray *set, const QVVPool *pool)
-{
-    qvv_set_num_resources(set, pool->n);
-    for (unsigned n = 0; n < pool->n; n++) {
-        const QVVBuffer *buf = &pool->res[n].buffer[0];
-        QVVEntry entry = { .addr = i->next };
-        QVVResource res = {
-            .id = n,
-            .n_buffers = 1,
-            .buffer[0] = { .n_entries = 1, .entries = &entry },
-        };
-
-        for (unsigned e = 0; e < buf->n_entries; e++) {
-            g_assert_cmpuint(buf->entries[e].len, ==, PAGE);
-            map_page(i, i->next, buf->entries[e].addr);
-            i->next += PAGE;
-            entry.len += PAGE;
-        }
-        qvv_set_pages(set, &res);
-    }
-}
+/* Of a coded buffer for a real codec */
+#define CLIP_SIZE           (8 * PAGE)
 
 static TestStream *mapped_stream(Iommu *i)
 {
@@ -268,13 +20,32 @@ static TestStream *mapped_stream(Iommu *i)
     TestStream *s = bare_stream(i->r, 0);
 
     s->in = qvv_pool_new(s->d, N_INPUTS, 1, &input_size, QVV_SCATTERED);
-    map_pool(i, in, s->in);
+    iommu_map_pool(i, in, s->in);
     set_params_ok(s, in);
     set_raw_format(s, &raw);
     read_raw_format(s);
     s->out = qvv_pool_new(s->d, N_OUTPUTS, 1, s->layout.buffer_size,
                           QVV_SCATTERED);
-    map_pool(i, out, s->out);
+    iommu_map_pool(i, out, s->out);
+    set_params_ok(s, out);
+    return s;
+}
+
+/* An encoder for NV12, with coded buffers of @coded_size bytes */
+static TestStream *mapped_encoder(Iommu *i, uint64_t coded_size)
+{
+    const QVVRawFormat raw = raw_format(VIDEO_TEST_NV12, WIDTH, HEIGHT);
+    GByteArray *in = qvv_set_new(RAW_SET), *out = qvv_set_new(CODED_SET);
+    TestStream *s = bare_encoder(i->r, 0);
+
+    set_raw_format(s, &raw);
+    read_raw_format(s);
+    s->in = qvv_pool_new(s->d, N_FRAMES, 1, s->layout.buffer_size,
+                         QVV_SCATTERED);
+    iommu_map_pool(i, in, s->in);
+    set_params_ok(s, in);
+    s->out = qvv_pool_new(s->d, N_CODED, 1, &coded_size, QVV_SCATTERED);
+    iommu_map_pool(i, out, s->out);
     set_params_ok(s, out);
     return s;
 }
@@ -296,6 +67,89 @@ static void test_iommu_decode(Rig *first)
     }
     qvv_assert_ok(s->d, qvv_close(s->d, 0));
     iommu_stop(&i);
+}
+
+static void test_iommu_encode(Rig *first)
+{
+    TestStream *s;
+    Iommu i;
+
+    if (!iommu_start(&i, first)) {
+        return;
+    }
+    s = mapped_encoder(&i, 2 * PAGE);
+    for (unsigned n = 0; n < 20; n++) {
+        unsigned in = n % N_FRAMES, out = (n + 3) % N_CODED;
+
+        qvv_assert_ok(s->d, encode(s, in, n, n));
+        g_assert_cmphex(expect_coded(s, out, get(s, out), n ? P_FRAME : KEY)
+                        .checksum, ==, frame_sum(s, n));
+    }
+    qvv_assert_ok(s->d, qvv_close(s->d, 0));
+    iommu_stop(&i);
+}
+
+/* What a real codec makes of some frames, in one piece */
+static GByteArray *encode_all(TestStream *s)
+{
+    GByteArray *all = g_byte_array_new();
+    uint32_t out[N_CODED], drain;
+
+    for (unsigned n = 0; n < N_CODED; n++) {
+        out[n] = get(s, n);
+        encode(s, n, n, 10 + n);
+    }
+    drain = qvv_drain(s->d, s->id);
+    for (unsigned n = 0; n < N_CODED; n++) {
+        g_autoptr(QVVEvent) ev = qvv_wait(s->d, out[n]);
+        g_autofree uint8_t *data = read_output(s, n, 0);
+
+        g_assert_cmphex(ev->flags, ==, F_OK);
+        g_assert_cmpuint(ev->data_sizes[0], >, 0);
+        g_byte_array_append(all, data, ev->data_sizes[0]);
+    }
+    qvv_assert_ok(s->d, drain);
+    qvv_assert_ok(s->d, qvv_close(s->d, s->id));
+    return all;
+}
+
+/* The same without an IOMMU */
+static GByteArray *encode_all_unmapped(void)
+{
+    const QVVOptions opts = { .more_features = ACCESS_PLATFORM };
+    const QVVRawFormat raw = raw_format(VIDEO_TEST_NV12, WIDTH, HEIGHT);
+    g_autofree char *args = codec_args("video-codec-libav");
+    Rig *r = second_rig(args);
+    GByteArray *all;
+    TestStream *s;
+
+    start(r, &opts);
+    s = bare_encoder(r, 0);
+    set_raw_format(s, &raw);
+    add_frames(s, N_FRAMES, QVV_CONTIGUOUS);
+    add_coded(s, N_CODED, CLIP_SIZE);
+    all = encode_all(s);
+    qvv_stop(r->d);
+    second_rig_free(r);
+    return all;
+}
+
+static void test_iommu_encode_libav(Rig *first)
+{
+    g_autoptr(GByteArray) mapped = NULL, unmapped = NULL;
+    Iommu i;
+
+    if (!has_type(first->qts, "video-codec-libav")) {
+        g_test_skip("video-codec-libav is not built");
+        return;
+    }
+    if (!iommu_start_codec(&i, first, "video-codec-libav")) {
+        return;
+    }
+    mapped = encode_all(mapped_encoder(&i, CLIP_SIZE));
+    iommu_stop(&i);
+    unmapped = encode_all_unmapped();
+    g_assert_cmpmem(mapped->data, mapped->len, unmapped->data, unmapped->len);
 }
 
 /* The last input is attached to @n pages at @iova, which is an ERROR */
@@ -363,6 +217,10 @@ static void test_iommu_unmapped_command(Rig *first)
 
 static const TestCase cases[] = {
     { "iommu/decodes-scattered-pages", test_iommu_decode,
+      .device = ",iommu_platform=on", .no_start = true },
+    { "iommu/encodes-scattered-pages", test_iommu_encode,
+      .device = ",iommu_platform=on", .no_start = true },
+    { "iommu/libav-encodes-the-same-bytes", test_iommu_encode_libav,
       .device = ",iommu_platform=on", .no_start = true },
     { "iommu/unmapped-is-error", test_iommu_unmapped,
       .device = ",iommu_platform=on", .no_start = true },

@@ -7,8 +7,10 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bswap.h"
 #include "qemu/module.h"
 #include "virtio-video-fixture.h"
+#include "virtio-video-iommu-fixture.h"
 
 /* Coded and raw bytes of a tiny clip, made by ffmpeg */
 typedef struct Clip {
@@ -17,6 +19,7 @@ typedef struct Clip {
 } Clip;
 
 #define CLIP_FRAMES 8
+#define CLIP_UNIT   65536
 #define NV12_SIZE   (WIDTH * HEIGHT * 3 / 2)
 
 static bool run_quietly(const char *command)
@@ -121,9 +124,29 @@ static TestStream *clip_stream(Rig *r, uint32_t id, QVVPlacement placement)
     QVVRawFormat f = raw_format(VIDEO_TEST_NV12, WIDTH, HEIGHT);
     TestStream *s = bare_stream(r, id);
 
-    add_inputs_of(s, N_INPUTS, 65536);
+    add_inputs_of(s, N_INPUTS, CLIP_UNIT);
     set_raw_format(s, &f);
     add_outputs(s, CLIP_FRAMES, placement);
+    return s;
+}
+
+/* The same behind an IOMMU */
+static TestStream *mapped_clip_stream(Iommu *i)
+{
+    const QVVRawFormat raw = raw_format(VIDEO_TEST_NV12, WIDTH, HEIGHT);
+    const uint64_t input_size = CLIP_UNIT;
+    GByteArray *in = qvv_set_new(CODED_SET), *out = qvv_set_new(RAW_SET);
+    TestStream *s = bare_stream(i->r, 0);
+
+    s->in = qvv_pool_new(s->d, N_INPUTS, 1, &input_size, QVV_SCATTERED);
+    iommu_map_pool(i, in, s->in);
+    g_assert_cmphex(set_params_flags(s, in), ==, F_OK);
+    set_raw_format(s, &raw);
+    read_raw_format(s);
+    s->out = qvv_pool_new(s->d, CLIP_FRAMES, 1, s->layout.buffer_size,
+                          QVV_SCATTERED);
+    iommu_map_pool(i, out, s->out);
+    g_assert_cmphex(set_params_flags(s, out) & ~F_BLOCKED, ==, F_OK);
     return s;
 }
 
@@ -144,6 +167,32 @@ static void test_libav_decodes(Rig *first)
     decode_clip(clip_stream(r, 1, QVV_SCATTERED), &clip);
     qvv_stop(r->d);
     second_rig_free(r);
+}
+
+/* What the device gets are no addresses of RAM; the frames are ffmpeg's */
+static void test_libav_decodes_mapped(Rig *first)
+{
+    g_auto(Clip) clip = { };
+    TestStream *s;
+    Iommu i;
+
+    if (!has_type(first->qts, "video-codec-libav")) {
+        g_test_skip("video-codec-libav is not built");
+        return;
+    }
+    if (!make_clip(&clip)) {
+        g_test_skip("no ffmpeg with libx264 to make a clip");
+        return;
+    }
+    if (!iommu_start_codec(&i, first, "video-codec-libav")) {
+        return;
+    }
+    s = mapped_clip_stream(&i);
+    /* The second time with a codec that has frames */
+    decode_clip(s, &clip);
+    decode_clip(s, &clip);
+    qvv_assert_ok(s->d, qvv_close(s->d, 0));
+    iommu_stop(&i);
 }
 
 /*
@@ -264,16 +313,147 @@ static void test_libav_bad_data(Rig *first)
     second_rig_free(r);
 }
 
+/* The decoder's frames are counted, and given back with the stream */
+static void test_libav_memory(Rig *first)
+{
+    g_auto(Clip) clip = { };
+    int64_t before;
+    Rig *r;
+
+    if (!make_clip(&clip)) {
+        g_test_skip("no ffmpeg with libx264 to make a clip");
+        return;
+    }
+    r = libav_rig(first);
+    if (!r) {
+        return;
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        TestStream *s = clip_stream(r, i, QVV_CONTIGUOUS);
+
+        before = memory_used(r);
+        decode_clip(s, &clip);
+        /* At least what the stream refers to and what comes out */
+        g_assert_cmpint(memory_used(r), >, before + 2 * NV12_SIZE);
+        qvv_assert_ok(r->d, qvv_close(r->d, i));
+        g_assert_cmpint(memory_used(r), ==, 0);
+    }
+    qvv_stop(r->d);
+    second_rig_free(r);
+}
+
+/* max-mem is 16 KiB here, more than what is coded and less than two frames */
+static void test_libav_out_of_memory(Rig *first)
+{
+    g_auto(Clip) clip = { };
+    Rig *r;
+
+    if (!make_clip(&clip)) {
+        g_test_skip("no ffmpeg with libx264 to make a clip");
+        return;
+    }
+    r = libav_rig(first);
+    if (!r) {
+        return;
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        put_bytes(clip_stream(r, i, QVV_CONTIGUOUS), 0, 0, clip.coded,
+                  next_unit(&clip, 0));
+        expect_stream_error(r->d, i);
+        g_assert_cmpint(memory_used(r), ==, 0);
+    }
+    qvv_stop(r->d);
+    second_rig_free(r);
+}
+
+/*
+ * AV1: @n times the sequence header of a still picture of @width x @height,
+ * each of them less than 4096
+ */
+static void put_av1_headers(TestStream *s, unsigned n, uint32_t width,
+                            uint32_t height)
+{
+    g_autoptr(GByteArray) unit = g_byte_array_new();
+    const uint8_t delimiter[] = { 0x12, 0 };
+    uint8_t header[2 + 8] = { 0x0a, 8 };
+
+    /*
+     * Profile (3 bits), still, reduced, level (5 bits), the widths of the next
+     * two less one (4 bits each), width, height; nothing else is on
+     */
+    stq_be_p(header + 2, 0x3ull << 59 | 0xbbull << 46 |
+                         (uint64_t)(width - 1) << 34 |
+                         (uint64_t)(height - 1) << 22 | 0x80);
+    g_byte_array_append(unit, delimiter, sizeof(delimiter));
+    while (n--) {
+        g_byte_array_append(unit, header, sizeof(header));
+    }
+    qvv_event_free(qvv_wait(s->d, put_bytes(s, 0, 0, unit->data, unit->len)));
+}
+
+static TestStream *av1_stream(Rig *r, uint32_t id)
+{
+    TestStream *s = bare_stream(r, id);
+    GByteArray *set = qvv_set_new(CODED_SET);
+
+    qvv_set_coded_format(set, VIRTIO_VIDEO_CODED_FORMAT_AV1);
+    g_assert_cmphex(set_params_flags(s, set), ==, F_OK);
+    add_inputs(s);
+    return s;
+}
+
+/*
+ * libdav1d does not tell of its frames, so what the sequence header allows is
+ * taken for them: 11 frames of 4:2:0 in whole superblocks.  max-mem is 16 MiB.
+ */
+static void test_libav_av1_memory(Rig *first)
+{
+#ifdef CONFIG_DAV1D
+    const int64_t frames = 640 * 512 * 3 / 2 * 11;
+    Rig *r = libav_rig(first);
+    TestStream *s;
+    int64_t before;
+
+    if (!r) {
+        return;
+    }
+    s = av1_stream(r, 0);
+    before = memory_used(r);
+    put_av1_headers(s, 1, 640, 500);
+    g_assert_cmpint(memory_used(r), ==, before + frames);
+    put_av1_headers(s, 16, 64, 64);
+    g_assert_cmpint(memory_used(r), ==, before + frames);
+    put_av1_headers(av1_stream(r, 1), 1, 3840, 2160);
+    expect_stream_error(r->d, 1);
+    /* So many may mean anything; they are not all read */
+    put_av1_headers(av1_stream(r, 2), 17, 64, 64);
+    expect_stream_error(r->d, 2);
+    qvv_assert_ok(r->d, qvv_close(r->d, 0));
+    g_assert_cmpint(memory_used(r), ==, 0);
+    qvv_stop(r->d);
+    second_rig_free(r);
+#else
+    g_test_skip("libdav1d's headers were not there when QEMU was built");
+#endif
+}
+
 /*
  * All of them
  */
 
 static const TestCase cases[] = {
     { "libav/decodes-h264", test_libav_decodes },
+    { "iommu/libav-decodes-the-same-frames", test_libav_decodes_mapped,
+      .device = ",iommu_platform=on", .no_start = true },
     { "libav/same-frames-with-every-ring", test_libav_rings,
       .device = ALL_RINGS },
     { "libav/referenced-output-queued-again", test_libav_referenced },
     { "libav/bad-data-is-error", test_libav_bad_data },
+    { "libav/frames-count-as-memory", test_libav_memory },
+    { "libav/frames-beyond-max-mem-fail", test_libav_out_of_memory,
+      .device = ",max-mem=16K" },
+    { "libav/frames-of-av1-count-as-memory", test_libav_av1_memory,
+      .device = ",x-av1=on,max-mem=16M" },
 };
 
 static void register_virtio_video_libav_test(void)

@@ -261,25 +261,6 @@ static void test_stop_often(Rig *r)
     }
 }
 
-#define PCI_SLOT_HP 0x06
-
-static QVirtioPCIDevice *plug(QTestState *qts, QPCIBus *bus)
-{
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(PCI_SLOT_HP, 0) };
-    QVirtioPCIDevice *pci;
-
-    qtest_qmp_assert_success(qts, "{ 'execute': 'object-add', 'arguments': {"
-                             " 'qom-type': 'video-codec-test',"
-                             " 'id': 'codec1' } }");
-    qtest_qmp_device_add(qts, "virtio-video-pci", "video1",
-                         "{ 'addr': %s, 'codec': 'codec1' }",
-                         stringify(PCI_SLOT_HP));
-    pci = virtio_pci_new(bus, &addr);
-    g_assert_nonnull(pci);
-    qvirtio_pci_device_enable(pci);
-    return pci;
-}
-
 static void object_del_codec1(QTestState *qts, bool works)
 {
     QDict *rsp = qtest_qmp(qts, "{ 'execute': 'object-del',"
@@ -309,7 +290,10 @@ static void check_unplug(QVirtioPCIDevice *dev, QGuestAllocator *alloc,
         return;
     }
     r.threads = n_threads(r.qts);
-    pci = plug(r.qts, bus);
+    qtest_qmp_assert_success(r.qts, "{ 'execute': 'object-add', 'arguments': {"
+                             " 'qom-type': 'video-codec-test',"
+                             " 'id': 'codec1' } }");
+    pci = plug(bus, "virtio-video-pci", "codec1");
     v.vdev = &pci->vdev;
     r.d = qvv_new(r.v, alloc, r.qts);
     start(&r, NULL);
@@ -318,7 +302,7 @@ static void check_unplug(QVirtioPCIDevice *dev, QGuestAllocator *alloc,
     if (stopped) {
         qmp_ok(r.qts, "stop");
     }
-    qpci_unplug_acpi_device_test(r.qts, "video1", PCI_SLOT_HP);
+    qpci_unplug_acpi_device_test(r.qts, "plugged", PCI_SLOT_HP);
     fill_output(writing, 0, 0xdd);
     g_usleep(80 * MS);
     assert_output_is(writing, 0, 0xdd);
@@ -332,9 +316,7 @@ static void check_unplug(QVirtioPCIDevice *dev, QGuestAllocator *alloc,
     qvv_abandon(r.d);
     g_ptr_array_unref(r.streams);
     qvv_free(r.d);
-    qpci_iounmap(pci->pdev, pci->bar);
-    g_free(pci->pdev);
-    g_free(pci);
+    plugged_free(pci);
 }
 
 static void test_hotplug_unplug(void *obj, void *data, QGuestAllocator *alloc)
@@ -351,30 +333,6 @@ static void test_hotplug_unplug_stopped(void *obj, void *data,
 /*
  * A second QEMU, for migration and other codecs
  */
-
-static char *migration_status(QTestState *qts)
-{
-    QDict *rsp = qtest_qmp_assert_success_ref(qts,
-                                              "{ 'execute': 'query-migrate' }");
-    char *status = g_strdup(qdict_get_try_str(rsp, "status"));
-
-    qobject_unref(rsp);
-    return status;
-}
-
-static void wait_migration(QTestState *qts, const char *wanted)
-{
-    int64_t end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
-
-    for (bool done = false; !done;) {
-        g_autofree char *status = migration_status(qts);
-
-        g_assert_cmpstr(status, !=, "failed");
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        done = g_strcmp0(status, wanted) == 0;
-        g_usleep(5 * MS);
-    }
-}
 
 /* @d works on with the device @v of the QEMU that @qts talks to */
 static void move_driver(QVVDriver *d, QVirtioVideo *v, QTestState *qts)
@@ -456,33 +414,7 @@ static void test_migrate_events(Rig *r)
 /* The destination offers other sizes, in capabilities of the same length */
 static void test_migrate_other_caps(Rig *r)
 {
-    g_auto(GStrv) parts = g_strsplit(qos_get_current_command_line(),
-                                     "codec=codec0", 2);
-    g_autofree char *there = g_strjoinv("codec=codec0,max-width=640", parts);
-    g_autofree char *args = g_strdup_printf("%s -incoming defer", there);
-    g_autofree char *file = temp_file();
-    g_autofree char *uri = g_strdup_printf("file:%s", file);
-    g_autofree char *status = NULL;
-    QTestState *to;
-
-    qos_invalidate_command_line();
-    qtest_qmp_assert_success(r->qts, "{ 'execute': 'migrate', 'arguments':"
-                             " { 'uri': %s } }", uri);
-    wait_migration(r->qts, "completed");
-    to = qtest_init(args);
-    qtest_qmp_assert_success(to, "{ 'execute': 'migrate-incoming',"
-                             " 'arguments': { 'uri': %s,"
-                             " 'exit-on-error': false } }", uri);
-    for (int i = 0; i < 4000 && g_strcmp0(status, "failed"); i++) {
-        g_usleep(5 * MS);
-        g_free(status);
-        status = migration_status(to);
-        g_assert_cmpstr(status, !=, "completed");
-    }
-    g_assert_cmpstr(status, ==, "failed");
-    unlink(file);
-    qtest_quit(to);
-    qmp_ok(r->qts, "cont");
+    assert_other_side_refused(r, "codec=codec0", "codec=codec0,max-width=640");
 }
 
 static void test_migrate_open_stream(Rig *r)
@@ -516,6 +448,190 @@ static void test_migrate_no_open(Rig *r)
 
 
 /*
+ * Devices that write to guest memory
+ */
+
+/* What is waited for, and what nobody waits for; in milliseconds */
+#define DIRECT_SHORT    30
+#define DIRECT_LONG     1500
+#define DIRECT_SOON     (1000 * MS)
+/* For how long a worker does nothing with the memory that it has taken */
+#define DIRECT_LATE     600
+/* When it should have taken it, even where others want the CPUs */
+#define DIRECT_BEGINS   100
+
+/*
+ * Put frame 1, which a device writes for @ms, and wait until it does.
+ * Returns: a time before that
+ */
+static int64_t put_direct(TestStream *s, uint32_t ms)
+{
+    uint64_t size = s->out->res[0].buffer[0].size;
+    g_autofree uint8_t *filled = NULL;
+    int64_t began;
+
+    fill_output(s, 0, 0xee);
+    filled = read_output(s, 0, 0);
+    began = g_get_monotonic_time();
+    PUT(s, 0, 3, HEADER, insn(VIDEO_TEST_DIRECT, ms), frame(1));
+    /* It writes at once, and then keeps the memory */
+    while (true) {
+        g_autofree uint8_t *now = read_output(s, 0, 0);
+
+        if (memcmp(filled, now, size)) {
+            return began;
+        }
+        g_assert_cmpint(g_get_monotonic_time() - began, <, SOON);
+        g_usleep(MS);
+    }
+}
+
+static void test_direct_frame(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t out = get(s, 0);
+
+    put_direct(s, 1);
+    expect_frame(s, 0, out, 1, 3);
+}
+
+static bool attempt_direct_reset(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t out = get(s, 0), reset;
+    int64_t began = put_direct(s, DIRECT_SHORT);
+    int64_t asked = g_get_monotonic_time();
+    g_autoptr(QVVEvent) ev = NULL;
+
+    reset = qvv_queue_reset(r->d, 0, OUTPUT);
+    ev = qvv_wait(r->d, out);
+    qvv_assert_ok(r->d, reset);
+    if (ev->flags == F_OK || is_direct_late(asked)) {
+        return false;
+    }
+    g_assert_cmphex(ev->flags, ==, F_CANCELED);
+    g_assert_cmpint(g_get_monotonic_time() - began, >=, DIRECT_SHORT * MS);
+    fill_output(s, 0, 0xdd);
+    g_usleep(100 * MS);
+    assert_output_is(s, 0, 0xdd);
+    expect_frame(s, 1, get(s, 1), 1, 3);
+    return true;
+}
+
+/* The buffer is the guest's again when the device has finished */
+static void test_direct_reset(Rig *r)
+{
+    attempt_often(r, attempt_direct_reset);
+}
+
+static bool attempt_direct_stop(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t out = get(s, 0);
+    int64_t began = put_direct(s, DIRECT_SHORT);
+    int64_t asked = g_get_monotonic_time();
+    g_autoptr(QVVEvent) ev = NULL;
+    g_autofree uint8_t *before = NULL;
+    g_autofree uint8_t *after = NULL;
+    bool late;
+
+    qmp_ok(r->qts, "stop");
+    late = is_direct_late(asked);
+    ev = qvv_wait_cookie(r->d, out, 0);
+    if (ev || late) {
+        qmp_ok(r->qts, "cont");
+        return false;
+    }
+    g_assert_cmpint(g_get_monotonic_time() - began, >=, DIRECT_SHORT * MS);
+    before = read_output(s, 0, 0);
+    g_usleep(100 * MS);
+    after = read_output(s, 0, 0);
+    g_assert_cmpmem(before, s->out->res[0].buffer[0].size,
+                    after, s->out->res[0].buffer[0].size);
+    g_assert_cmpuint(count_answers(r->d, out, QUIET), ==, 0);
+    qmp_ok(r->qts, "cont");
+    expect_frame(s, 0, out, 1, 3);
+    return true;
+}
+
+static void test_direct_stop(Rig *r)
+{
+    attempt_often(r, attempt_direct_stop);
+}
+
+/* Nobody waits for one that hangs; the stream is given up */
+static void test_direct_overdue(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t out = get(s, 0), reset;
+    int64_t began = put_direct(s, DIRECT_LONG);
+
+    reset = qvv_queue_reset(r->d, 0, OUTPUT);
+    qvv_assert_canceled(r->d, out);
+    qvv_assert_ok(r->d, reset);
+    g_assert_cmpint(g_get_monotonic_time() - began, <, DIRECT_SOON);
+    expect_stream_error(r->d, 0);
+    assert_device_works(r);
+}
+
+/* A worker that comes too late finds that the memory is not its own any more */
+static bool attempt_direct_late(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t out = get(s, 0), reset;
+    int64_t asked;
+
+    fill_output(s, 0, 0xee);
+    PUT(s, 0, 3, HEADER, direct(1, DIRECT_LATE), frame(1));
+    g_usleep(DIRECT_BEGINS * MS);
+    asked = g_get_monotonic_time();
+    reset = qvv_queue_reset(r->d, 0, OUTPUT);
+    qvv_assert_canceled(r->d, out);
+    qvv_assert_ok(r->d, reset);
+    if (!is_direct_late(asked)) {
+        return false;           /* nobody had to be waited for */
+    }
+    fill_output(s, 0, 0xdd);
+    /* The worker tells when it has ended its work on the frame */
+    expect_stream_error(r->d, 0);
+    assert_output_is(s, 0, 0xdd);
+    assert_device_works(r);
+    return true;
+}
+
+static void test_direct_late(Rig *r)
+{
+    attempt_often(r, attempt_direct_late);
+}
+
+/* Nor is it there to be looked at */
+static void test_direct_late_close(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t out = get(s, 0), close;
+
+    PUT(s, 0, 3, HEADER, direct(1, DIRECT_LATE), frame(1));
+    g_usleep(DIRECT_BEGINS * MS);
+    close = qvv_close(r->d, 0);
+    qvv_assert_canceled(r->d, out);
+    qvv_assert_ok(r->d, close);
+    assert_device_works(r);
+}
+
+static void test_direct_device_reset(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    int64_t began;
+
+    get(s, 0);
+    began = put_direct(s, DIRECT_LONG);
+    qvv_stop(r->d);
+    g_assert_cmpint(g_get_monotonic_time() - began, <, DIRECT_SOON);
+    start(r, NULL);
+    assert_device_works(r);
+}
+
+/*
  * All of them
  */
 
@@ -539,6 +655,14 @@ static const TestCase cases[] = {
     { "stop/commands-wait-until-cont", test_stop_commands },
     { "stop/device-reset-while-stopped", test_stop_device_reset },
     { "stop/often", test_stop_often },
+
+    { "direct/a-device-writes-a-frame", test_direct_frame },
+    { "direct/reset-waits-for-the-device", test_direct_reset },
+    { "direct/stop-waits-for-the-device", test_direct_stop },
+    { "direct/nobody-waits-for-long", test_direct_overdue },
+    { "direct/late-after-reset", test_direct_late },
+    { "direct/late-after-close", test_direct_late_close },
+    { "direct/device-reset-does-not-either", test_direct_device_reset },
 
     { "migrate/idle-device", test_migrate_idle, .more_threads = true },
     { "migrate/waiting-events-go-along", test_migrate_events,

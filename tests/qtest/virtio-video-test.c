@@ -14,7 +14,9 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
+#include "qemu/units.h"
 #include "qobject/qdict.h"
+#include "standard-headers/linux/virtio_pci.h"
 #include "virtio-video-fixture.h"
 
 /*
@@ -70,6 +72,39 @@ static void test_features_no_memory(Rig *r)
     g_assert_false(starts_with(r, FEATURE(DECODER)));
     g_assert_false(starts_with(r, FEATURE(DECODER) |
                                   FEATURE(RESOURCE_NON_CONTIG)));
+}
+
+/* No answer for a driver that does not want VIRTIO_F_VERSION_1 */
+static void test_features_no_version_1(Rig *r)
+{
+    QVirtioDevice *vdev = r->d->vdev;
+    QVirtioPCIDevice *pci = container_of(vdev, QVirtioPCIDevice, vdev);
+    const uint32_t query[2] = {
+        cpu_to_le32(VIRTIO_VIDEO_CMD_DEVICE_QUERY_CAPS),
+    };
+    uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+    uint64_t common;
+    uint32_t answer[2] = { 0 };
+
+    if (!r->v->pci) {
+        g_test_skip("without it, virtio-mmio is used in another way");
+        return;
+    }
+    common = pci->common_cfg_offset;
+    vdev->bus->set_status(vdev, status);
+    /* libqos wants it always; it is the first bit of the second word */
+    qpci_io_writel(pci->pdev, pci->bar, common +
+                   offsetof(struct virtio_pci_common_cfg,
+                            guest_feature_select), 1);
+    qpci_io_writel(pci->pdev, pci->bar, common +
+                   offsetof(struct virtio_pci_common_cfg, guest_feature), 0);
+    status |= VIRTIO_CONFIG_S_FEATURES_OK;
+    vdev->bus->set_status(vdev, status);
+    vdev->bus->set_status(vdev, status | VIRTIO_CONFIG_S_DRIVER_OK);
+    g_assert_cmpint(qvv_cmd_raw(r->d, query, sizeof(query), 0, answer,
+                                sizeof(answer), QUIET), ==, -1);
+    restart(r);
+    assert_device_works(r);
 }
 
 /*
@@ -352,20 +387,54 @@ static void test_caps_unused_link_bits(Rig *r)
  * Properties and codecs
  */
 
-/* The message names the property and what it could be */
+/**
+ * Range: the values that a property can have.
+ * @driver: device that has it
+ */
+typedef struct Range {
+    const char *driver;
+    const char *name;
+    uint64_t min, max;
+} Range;
+
+static const Range ranges[] = {
+    { "virtio-video-pci", "max-streams", 1, 256 },
+    { "virtio-video-pci", "max-events", 1, 65536 },
+    { "virtio-video-pci", "max-width", 1, 16384 },
+    { "virtio-video-pci", "max-height", 1, 16384 },
+    { "virtio-video-pci", "max-coded-size", 1, 256 * MiB },
+    { "virtio-video-pci", "max-resources", 1, 256 },
+    { "virtio-video-pci", "max-entries", 1, 256 * KiB },
+    { "virtio-video-pci", "max-mem", 1, INT64_MAX },
+    { "virtio-media-pci", "max-streams", 1, 256 },
+    { "virtio-media-pci", "max-mappings", 1, 1024 },
+    { "virtio-media-pci", "hostmem", 64 * KiB, 4 * GiB },
+};
+
+/* "device_add" with that one value */
+static QDict *add_device(QTestState *qts, const Range *range, const char *id,
+                         uint64_t value)
+{
+    return qtest_qmp(qts, "{ 'execute': 'device_add', 'arguments': "
+                     "{ 'driver': %s, 'id': %s, 'codec': 'codec0',"
+                     "  %s: %" PRIu64 " } }",
+                     range->driver, id, range->name, value);
+}
+
+/* The message names the property, and says what it could be */
+static void assert_refused(QTestState *qts, const Range *range, uint64_t value)
+{
+    QDict *rsp = add_device(qts, range, "refused", value);
+    QDict *error = qdict_get_qdict(rsp, "error");
+    g_autofree char *quoted = g_strdup_printf("'%s' must be ", range->name);
+
+    g_assert_nonnull(error);
+    g_assert_nonnull(strstr(qdict_get_str(error, "desc"), quoted));
+    qobject_unref(rsp);
+}
+
 static void test_properties(void *obj, void *data, QGuestAllocator *alloc)
 {
-    static const struct {
-        const char *name;
-        uint64_t value;
-    } bad[] = {
-        { "max-streams", 0 }, { "max-streams", 1 << 20 },
-        { "max-events", 0 }, { "max-width", 0 }, { "max-height", 0 },
-        { "max-width", 1 << 20 }, { "max-height", 1 << 20 },
-        { "max-coded-size", 0 }, { "max-coded-size", 1 << 30 },
-        { "max-resources", 0 }, { "max-resources", 1 << 20 },
-        { "max-entries", 0 }, { "max-entries", 1 << 30 },
-    };
     QVirtioPCIDevice *dev = obj;
     QTestState *qts = dev->pdev->bus->qts;
 
@@ -373,16 +442,43 @@ static void test_properties(void *obj, void *data, QGuestAllocator *alloc)
         g_test_skip("pci bus does not support hotplug");
         return;
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
-        QDict *rsp = qtest_qmp(qts, "{ 'execute': 'device_add', 'arguments': "
-                               "{ 'driver': 'virtio-video-pci',"
-                               "  'codec': 'codec0', %s: %" PRIu64 " } }",
-                               bad[i].name, bad[i].value);
-        QDict *error = qdict_get_qdict(rsp, "error");
+    for (unsigned i = 0; i < ARRAY_SIZE(ranges); i++) {
+        const Range *range = &ranges[i];
 
-        g_assert_nonnull(error);
-        g_assert_nonnull(strstr(qdict_get_str(error, "desc"), bad[i].name));
-        qobject_unref(rsp);
+        /* Without a region there is one more, which is 0 */
+        assert_refused(qts, range, range->min > 1 ? range->min - 1 : 0);
+        if (range->max < INT64_MAX) {
+            assert_refused(qts, range, range->max + 1);
+        }
+    }
+}
+
+/*
+ * What is just in the range is taken, but for sizes of frames, which the codec
+ * has to have as well
+ */
+static void test_property_ends(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioPCIDevice *dev = obj;
+    QTestState *qts = dev->pdev->bus->qts;
+
+    if (dev->pdev->bus->not_hotpluggable) {
+        g_test_skip("pci bus does not support hotplug");
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(ranges); i++) {
+        const Range *range = &ranges[i];
+        bool is_size = g_str_equal(range->name, "max-width") ||
+                       g_str_equal(range->name, "max-height");
+
+        for (unsigned end = is_size; end < 2; end++) {
+            g_autofree char *id = g_strdup_printf("video%u-%u", i, end);
+            QDict *rsp = add_device(qts, range, id,
+                                    end ? range->max : range->min);
+
+            g_assert_true(qdict_haskey(rsp, "return"));
+            qobject_unref(rsp);
+        }
     }
 }
 
@@ -452,6 +548,7 @@ static const TestCase cases[] = {
       .no_start = true },
     { "features/no-guest-pages-no-features-ok", test_features_no_memory,
       .no_start = true },
+    { "features/no-version-1-no-answer", test_features_no_version_1 },
     { "features/legacy-mmio-is-refused", test_features_legacy_mmio,
       .no_start = true },
 
@@ -491,6 +588,8 @@ static void register_virtio_video_test(void)
     virtio_video_add_tests(cases, ARRAY_SIZE(cases));
     qos_add_test("properties/out-of-range-is-refused", "virtio-video-pci",
                  test_properties, &on_pci);
+    qos_add_test("properties/ends-of-the-range-are-taken", "virtio-video-pci",
+                 test_property_ends, &on_pci);
 }
 
 libqos_init(register_virtio_video_test);

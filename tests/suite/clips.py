@@ -2,9 +2,11 @@
 # Clips that ffmpeg makes here: each codec, raw format, machine and option.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
+import json
 import os
 
-from common import MODES, SANITIZE, TMP, VVCLIENT, Tap, ffmpeg, run
+from common import (MODES, SANITIZE, TMP, VVCLIENT, Tap, ffmpeg, run,
+                    stream_problem)
 
 # Name, encoder and its options, container
 CLIPS = [
@@ -20,6 +22,8 @@ CLIPS = [
     ('vp9-10', 'webm', ['-c:v', 'libvpx-vp9', '-cpu-used', '8', '-pix_fmt',
                         'yuv420p10le', '-profile:v', '2']),
     ('av1', 'mp4', ['-c:v', 'libsvtav1', '-preset', '12']),
+    ('av1-10', 'mp4', ['-c:v', 'libsvtav1', '-preset', '12', '-pix_fmt',
+                       'yuv420p10le']),
     ('mpeg2', 'mpg', ['-c:v', 'mpeg2video', '-bf', '2']),
     ('mpeg4', 'mp4', ['-c:v', 'mpeg4', '-bf', '2']),
 ]
@@ -91,6 +95,42 @@ def sandboxed(path, options):
     return decode(path, options, {**os.environ, 'QTEST_QEMU_BINARY': wrapper})
 
 
+def counted(path, opened, *options):
+    """What QEMU counts is what comes out."""
+    result = run(VVCLIENT, 'decode', path, '--streams', '2', '--json',
+                 *options)
+    if result.returncode:
+        return result.stderr
+    said = json.loads(result.stdout)
+    device = said['device']
+    if len(device['streams']) != 2 or device['streams-opened'] != opened or \
+            device['streams-failed'] or not device['memory']:
+        return f'QEMU says of the device: {device}'
+    frames = (said['frames'] + said['hidden_frames']) // 2
+    for stream in device['streams']:
+        problem = stream_problem(stream, 'decoder', frames)
+        if problem:
+            return problem
+        if stream['input']['buffers'] != said['packets'] or \
+                stream['input']['bytes'] > os.path.getsize(path) or \
+                stream['output']['bytes'] < frames * 322 * 182 * 3 // 2:
+            return f'{said["packets"]} packets; QEMU says {stream}'
+    return None
+
+
+def bench(path, *options):
+    """The numbers of a benchmark are there; none of them is judged."""
+    result = run(VVCLIENT, 'bench', path, '--rounds', '1', '--limit', '8',
+                 '--json', *options)
+    if result.returncode:
+        return f'exit status {result.returncode}\n{result.stderr}'
+    said = json.loads(result.stdout)
+    zero = [key for key in ('ratio', 'ratio_scatter', 'ratio_streams16',
+                            'slowest_streams16', 'copied_bytes')
+            if not said[key] > 0]
+    return f'{", ".join(zero)}: {said}' if zero else None
+
+
 def lossy_md5(path, raw):
     result = run(VVCLIENT, 'decode', path, '--md5', '--raw', raw)
     if result.returncode == 0 or 'loses something' not in result.stderr:
@@ -121,12 +161,29 @@ def cases(h264, hevc10, made):
             yield f'{name}, {mode}', decode, path, options
         yield f'{name} with low-delay=on', decode, path, \
             ['--codec', 'video-codec-libav,low-delay=on']
+    for name in 'h264', 'hevc-10':
+        for options in ['media', '--memory', 'mmap'], \
+                ['media', '--scatter'], ['v4l2-uapi'], \
+                ['v4l2-uapi', '--transport', 'mmio']:
+            if name in made:
+                yield f'{name}, {" ".join(options)}', decode, made[name], \
+                    ['--protocol', *options]
+    if 'vp9' in made:
+        for protocol in 'v10', 'media':
+            yield f'vp9 without delay, {protocol}', decode, made['vp9'], \
+                ['--codec', 'video-codec-libav,low-delay=on', '--in-turn',
+                 '--protocol', protocol]
     for name, options in MACHINES:
         if not SANITIZE or 'virt' not in name:
             yield f'h264 on {name}', decode, h264, options
     for raw in 'nv12', 'yu12', 'p010':
         yield f'h264 as {raw}', decode, h264, ['--raw', raw]
     yield 'h264 as xrgb', xrgb, h264
+    yield "QEMU's numbers with --json", counted, h264, 2
+    # One session asks what there is
+    yield "QEMU's numbers with --json, media", counted, h264, 3, \
+        '--protocol', 'media'
+    yield 'measuring media', bench, h264, '--protocol', 'media'
     yield 'h264 as xrgb with --md5 is refused', lossy_md5, h264, 'xrgb'
     if hevc10:
         yield 'hevc-10 as p010', decode, hevc10, ['--raw', 'p010']
@@ -166,4 +223,5 @@ def main():
     tap.exit()
 
 
-main()
+if __name__ == '__main__':
+    main()

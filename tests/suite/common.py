@@ -16,6 +16,8 @@ SANITIZE = bool(os.environ.get('SANITIZE'))
 os.environ['QTEST_QEMU_BINARY'] = os.path.join(
     os.environ.get('QEMU_BUILD', Path(__file__).parents[2] / 'build/qemu'),
     'qemu-system-x86_64')
+# Of what went wrong, in the results
+LAST_LINES = 20
 # The coded formats that the device knows, as the lists of clips name them
 CODECS = ('h264', 'hevc', 'vp8', 'vp9', 'av1', 'mpeg2', 'mpeg4')
 # The ways to the device that every clip must go
@@ -24,17 +26,21 @@ MODES = {
     'pci scattered': ['--scatter'],
     'mmio': ['--transport', 'mmio'],
     'mmio scattered': ['--transport', 'mmio', '--scatter'],
+    'media': ['--protocol', 'media'],
 }
 
 
 def run(*args, timeout=300, env=None):
-    """Run a command; a timeout is an exit status of 124."""
+    """Run a command; a timeout is an exit status of 124, and the last words."""
     try:
         return subprocess.run([str(a) for a in args], capture_output=True,
                               text=True, errors='replace', timeout=timeout,
                               stdin=subprocess.DEVNULL, check=False, env=env)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(args, 124, '', 'timed out')
+    except subprocess.TimeoutExpired as e:
+        out, err = ((text or b'').decode(errors='replace')
+                    for text in (e.stdout, e.stderr))
+        return subprocess.CompletedProcess(
+            args, 124, out, f'{err}\ntimed out after {timeout} seconds')
 
 
 def ffmpeg(*args):
@@ -52,6 +58,23 @@ def clips(name='manifest.tsv'):
     return rows
 
 
+def stream_problem(stream, direction, frames, coded_bytes=None):
+    """Is that what QEMU has to say of a stream with so many good frames?
+
+    Returns: None or what is wrong.
+    """
+    sides = stream['input'], stream['output']
+    raw, coded = sides if direction == 'encoder' else reversed(sides)
+    if stream['direction'] != direction or stream['state'] != 'idle' or \
+            not stream['engine'].startswith(('libavcodec ', 'VA-API ')) or \
+            not stream['codec-time'] or not coded['buffers'] or \
+            raw['buffers'] != frames or raw['bytes'] < frames * 256 or \
+            any(side['errors'] for side in sides) or \
+            coded_bytes not in (None, coded['bytes']):
+        return f'{frames} frames, {coded_bytes} bytes; QEMU says {stream}'
+    return None
+
+
 class Tap:
     """Prints results as TAP and remembers whether one was bad."""
 
@@ -64,7 +87,9 @@ class Tap:
         self.failed |= problem is not None
         print(f'{"not " if problem is not None else ""}ok {self.n} {name}')
         if problem is not None:
-            for line in problem.strip().splitlines()[-5:]:
+            lines = problem.strip().splitlines()
+            # What was done, and the last words
+            for line in lines[:1] + lines[1:][-LAST_LINES:]:
                 print(f'# {line}')
         print(end='', flush=True)
 
@@ -75,12 +100,16 @@ class Tap:
     def run_all(self, cases):
         """Run (name, function, args...) on two threads, in order of output.
 
-        A function returns None or what is wrong.
+        A function returns None, or what is wrong, or "SKIP" and the reason.
         """
         with ThreadPoolExecutor(2) as pool:
             jobs = [(name, pool.submit(fn, *args)) for name, fn, *args in cases]
             for name, job in jobs:
-                self.result(name, job.result())
+                problem = job.result()
+                if problem and problem.startswith('SKIP '):
+                    self.skip(name, problem.removeprefix('SKIP '))
+                else:
+                    self.result(name, problem)
 
     def exit(self):
         print(f'1..{self.n}')

@@ -65,4 +65,5 @@ def main():
     tap.exit()
 
 
-main()
+if __name__ == '__main__':
+    main()

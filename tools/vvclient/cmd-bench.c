@@ -10,8 +10,9 @@
 #include "qemu/error-report.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "decode.h"
+#include "libqos/virtio-media.h"
 #include "native.h"
-#include "vvclient.h"
+#include "options.h"
 
 #define VV_BENCH_STREAMS        16
 #define VV_BENCH_LIMIT          300
@@ -24,6 +25,8 @@ typedef struct VVRound {
     double device;
     double scatter;
     double streams;
+    double slowest;             /* of 16 streams, by their mean */
+    double copied;              /* bytes of pixels for each frame */
     double main_thread;         /* percent of a core, contiguous */
     /* CPU time in ms for each frame, in this process or in all of QEMU */
     double native_cpu;
@@ -40,10 +43,13 @@ typedef struct VVBench {
     const VVArgs *args;
     const VVMedia *media;
     VVGuest *guest;
+    AVBufferRef *device;        /* the codec object's GPU, or NULL */
     unsigned threads;
     unsigned limit;
+    char *engine;
     VVRound *rounds;
     VVIdle idle;
+    uint32_t sessions[VV_BENCH_STREAMS];    /* idle ones of virtio-media */
 } VVBench;
 
 static void vv_bench_say(const char *what, int round, int rounds)
@@ -67,11 +73,31 @@ static unsigned vv_codec_threads(const VVArgs *args)
     return threads;
 }
 
+/* The GPU of a codec object that has one, for native decoding */
+static bool vv_bench_open_device(VVBench *b, Error **errp)
+{
+    const char *codec = b->args->codec;
+    const char *found;
+    g_autofree char *node = NULL;
+
+    if (!codec || !g_str_has_prefix(codec, "video-codec-vaapi")) {
+        return true;
+    }
+    found = strstr(codec, ",rendernode=");
+    if (found) {
+        found += strlen(",rendernode=");
+        node = g_strndup(found, strcspn(found, ","));
+    }
+    b->device = vv_native_device(node, errp);
+    return b->device;
+}
+
 static bool vv_bench_native(VVBench *b, VVRound *round, Error **errp)
 {
     VVNativeResult r;
 
-    if (!vv_native_decode_nv12(b->media, b->threads, b->limit, &r, errp)) {
+    if (!vv_native_decode_nv12(b->media, b->device, b->threads, b->limit, &r,
+                               errp)) {
         return false;
     }
     if (!r.frames || r.bad) {
@@ -84,9 +110,43 @@ static bool vv_bench_native(VVBench *b, VVRound *round, Error **errp)
     return true;
 }
 
-static bool vv_bench_device(VVBench *b, unsigned streams, bool scatter,
-                            double *fps, double *cpu, double *main_thread,
-                            Error **errp)
+/* What QEMU said of the stream that was closed last */
+static QDict *vv_bench_last_stream(VVBench *b)
+{
+    const QListEntry *last = NULL, *e;
+
+    QLIST_FOREACH_ENTRY(b->guest->streams, e) {
+        last = e;
+    }
+    return qobject_to(QDict, qlist_entry_obj(last));
+}
+
+static void vv_bench_note(VVBench *b, VVRound *round, unsigned streams,
+                          bool scatter, const VVDecodeResult *r)
+{
+    QDict *stream = vv_bench_last_stream(b);
+    double frames = r->frames + r->hidden;
+    double fps = frames / r->seconds;
+    double cpu = r->qemu_ns / 1e6 / frames;
+
+    if (streams > 1) {
+        round->streams = fps;
+        round->slowest = r->slowest;
+    } else if (scatter) {
+        round->scatter = fps;
+        round->scatter_cpu = cpu;
+    } else {
+        round->device = fps;
+        round->device_cpu = cpu;
+        round->copied = qdict_get_int(stream, "pixels-copied") / frames;
+        round->main_thread = r->main_thread_ns / (r->seconds * 1e9) * 100;
+        g_free(b->engine);
+        b->engine = g_strdup(qdict_get_try_str(stream, "engine"));
+    }
+}
+
+static bool vv_bench_device(VVBench *b, VVRound *round, unsigned streams,
+                            bool scatter, Error **errp)
 {
     VVDecodeOptions opts = {
         .fourcc = DRM_FORMAT_NV12,
@@ -102,13 +162,7 @@ static bool vv_bench_device(VVBench *b, unsigned streams, bool scatter,
         ok = false;
     }
     if (ok) {
-        *fps = (r.frames + r.hidden) / r.seconds;
-        if (cpu) {
-            *cpu = r.qemu_ns / 1e6 / (r.frames + r.hidden);
-        }
-        if (main_thread) {
-            *main_thread = r.main_thread_ns / (r.seconds * 1e9) * 100;
-        }
+        vv_bench_note(b, round, streams, scatter, &r);
     }
     vv_decode_result_cleanup(&r);
     return ok;
@@ -129,11 +183,27 @@ static bool vv_bench_command(VVBench *b, uint32_t cookie, const char *what,
     return true;
 }
 
+static bool vv_bench_status(int status, const char *what, Error **errp)
+{
+    if (status) {
+        error_setg(errp, "idle streams: %s: error %d", what, status);
+    }
+    return !status;
+}
+
 static bool vv_bench_open_idle(VVBench *b, Error **errp)
 {
     QVVDriver *d = b->guest->driver;
     g_autoptr(GByteArray) set = qvv_set_new(VIRTIO_VIDEO_TLV_CODED_SET);
 
+    if (vv_guest_is_media(b->guest)) {
+        for (unsigned i = 0; i < VV_BENCH_STREAMS; i++) {
+            if (!vv_bench_status(qvm_open(d, &b->sessions[i]), "OPEN", errp)) {
+                return false;
+            }
+        }
+        return true;
+    }
     qvv_set_coded_format(set, b->media->coded_format);
     for (unsigned i = 0; i < VV_BENCH_STREAMS; i++) {
         if (!vv_bench_command(b, qvv_open(d, i,
@@ -178,7 +248,10 @@ static bool vv_bench_idle(VVBench *b, Error **errp)
                       VV_BENCH_STREAMS;
     b->idle.cpu_percent = with - without;
     for (unsigned i = 0; i < VV_BENCH_STREAMS; i++) {
-        if (!vv_bench_command(b, qvv_close(b->guest->driver, i), "CLOSE",
+        if (vv_guest_is_media(b->guest) ?
+            !vv_bench_status(qvm_close(b->guest->driver, b->sessions[i]),
+                             "CLOSE", errp) :
+            !vv_bench_command(b, qvv_close(b->guest->driver, i), "CLOSE",
                               errp)) {
             return false;
         }
@@ -204,21 +277,17 @@ static bool vv_bench_round(VVBench *b, int n, Error **errp)
             break;
         case 1:
             vv_bench_say("device", n, rounds);
-            ok = vv_bench_device(b, 1, false, &round->device,
-                                 &round->device_cpu, &round->main_thread,
-                                 errp);
+            ok = vv_bench_device(b, round, 1, false, errp);
             break;
         case 2:
             vv_bench_say("device, scattered", n, rounds);
-            ok = vv_bench_device(b, 1, true, &round->scatter,
-                                 &round->scatter_cpu, NULL, errp);
+            ok = vv_bench_device(b, round, 1, true, errp);
             break;
         }
     }
     if (ok) {
         vv_bench_say("device, 16 streams", n, rounds);
-        ok = vv_bench_device(b, VV_BENCH_STREAMS, false, &round->streams,
-                             NULL, NULL, errp);
+        ok = vv_bench_device(b, round, VV_BENCH_STREAMS, false, errp);
     }
     return ok;
 }
@@ -285,6 +354,16 @@ static double vv_scatter_cpu(const VVRound *r)
     return r->scatter_cpu;
 }
 
+static double vv_copied(const VVRound *r)
+{
+    return r->copied;
+}
+
+static double vv_slowest_stream(const VVRound *r)
+{
+    return r->slowest;
+}
+
 static double vv_ratio(const VVRound *r)
 {
     return r->device / r->native;
@@ -309,6 +388,8 @@ static const struct {
     { "ratio", vv_ratio, 4, "device by native" },
     { "ratio_scatter", vv_ratio_scatter, 4, "scattered by contiguous pages" },
     { "ratio_streams16", vv_ratio_streams, 4, "16 streams by one" },
+    { "slowest_streams16", vv_slowest_stream, 4, "slowest of 16 by the mean" },
+    { "copied_bytes", vv_copied, 0, "bytes of pixels copied for a frame" },
     { "main_thread_percent", vv_main_thread, 2, "of QEMU's main thread" },
     { "native_fps", vv_native_fps, 2, "frames/s natively, as NV12" },
     { "device_fps", vv_device_fps, 2, "frames/s through the device" },
@@ -331,6 +412,7 @@ static void vv_bench_report_json(const VVBench *b)
     vv_put_number(dict, "rss_idle_stream_kib", b->idle.rss_kib, 1);
     vv_put_number(dict, "idle_cpu_percent", b->idle.cpu_percent, 2);
     qdict_put_str(dict, "file", b->args->file);
+    qdict_put_str(dict, "engine", b->engine ?: "");
     qdict_put_int(dict, "width", b->media->width);
     qdict_put_int(dict, "height", b->media->height);
     qdict_put_int(dict, "packets", b->limit ? MIN(b->limit,
@@ -339,16 +421,16 @@ static void vv_bench_report_json(const VVBench *b)
     qdict_put_int(dict, "threads", b->threads);
     qdict_put_int(dict, "rounds", b->args->rounds);
     qdict_put_int(dict, "processors", g_get_num_processors());
-    qdict_put_str(dict, "machine", b->guest->machine);
-    qdict_put_str(dict, "transport", b->guest->transport);
+    vv_guest_json(b->guest, dict);
     vv_print_json(dict);
 }
 
 static void vv_bench_report(const VVBench *b)
 {
-    printf("%s: %s %dx%d, %u rounds, %u threads\n", b->args->file,
+    printf("%s: %s %dx%d, %u rounds, %u threads, %s\n", b->args->file,
            qvv_coded_format_name(b->media->coded_format), b->media->width,
-           b->media->height, b->args->rounds, b->threads);
+           b->media->height, b->args->rounds, b->threads,
+           b->engine ?: "no engine");
     for (int i = 0; i < ARRAY_SIZE(vv_figures); i++) {
         printf("  %-20s %10.*f  %s\n", vv_figures[i].key,
                vv_figures[i].digits, vv_median(b, vv_figures[i].figure),
@@ -362,7 +444,7 @@ static void vv_bench_report(const VVBench *b)
 
 static bool vv_bench_run(VVBench *b, Error **errp)
 {
-    if (!vv_bench_idle(b, errp)) {
+    if (!vv_bench_open_device(b, errp) || !vv_bench_idle(b, errp)) {
         return false;
     }
     for (int i = 0; i < b->args->rounds; i++) {
@@ -375,12 +457,7 @@ static bool vv_bench_run(VVBench *b, Error **errp)
 
 int vv_cmd_bench(const VVArgs *args)
 {
-    VVGuestConfig config = {
-        .machine = args->machine,
-        .transport = args->transport,
-        .codec = args->codec,
-        .max_streams = VV_BENCH_STREAMS,
-    };
+    VVGuestConfig config = vv_guest_options(args);
     VVBench b = {
         .args = args,
         .threads = vv_codec_threads(args),
@@ -388,8 +465,10 @@ int vv_cmd_bench(const VVArgs *args)
     };
     Error *err = NULL;
     g_autoptr(VVMedia) media = vv_demux(args->file, &err);
-    g_autoptr(VVGuest) g = media ? vv_guest_start(&config, &err) : NULL;
+    g_autoptr(VVGuest) g = NULL;
 
+    config.max_streams = VV_BENCH_STREAMS;
+    g = media ? vv_guest_start(&config, &err) : NULL;
     if (g) {
         b.media = media;
         b.guest = g;
@@ -403,6 +482,8 @@ int vv_cmd_bench(const VVArgs *args)
             }
         }
         g_free(b.rounds);
+        g_free(b.engine);
+        av_buffer_unref(&b.device);
     }
     if (err) {
         error_reportf_err(err, "%s: ", args->file);

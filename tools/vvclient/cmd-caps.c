@@ -7,9 +7,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qobject/qlist.h"
-#include "controls.h"
-#include "guest.h"
-#include "vvclient.h"
+#include "options.h"
 
 static uint64_t vv_links(const QVVCaps *caps, uint32_t stream_type,
                          unsigned coded)
@@ -240,16 +238,13 @@ static void vv_print_caps_json(const VVGuest *g)
 
 int vv_cmd_caps(const VVArgs *args)
 {
-    VVGuestConfig config = {
-        .machine = args->machine,
-        .transport = args->transport,
-        .codec = args->codec,
-        .max_streams = 16,
-        .x_controls = true,
-    };
+    VVGuestConfig config = vv_guest_options(args);
+    g_autoptr(VVGuest) g = NULL;
     Error *err = NULL;
-    g_autoptr(VVGuest) g = vv_guest_start(&config, &err);
 
+    config.max_streams = 16;
+    config.x_controls = true;
+    g = vv_guest_start(&config, &err);
     if (!g) {
         error_report_err(err);
         return EXIT_FAILURE;

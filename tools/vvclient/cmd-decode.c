@@ -198,8 +198,7 @@ static void vv_report_json(const VVArgs *args, const VVMedia *media,
     qdict_put_int(dict, "hidden_frames", r->hidden);
     qdict_put_int(dict, "format_changes", r->format_changes);
     qdict_put_int(dict, "streams", args->streams);
-    qdict_put_str(dict, "machine", g->machine);
-    qdict_put_str(dict, "transport", g->transport);
+    vv_guest_json(g, dict);
     qdict_put_bool(dict, "scatter", args->scatter);
     vv_put_number(dict, "seconds", r->seconds, 6);
     vv_put_number(dict, "fps", vv_fps(r->frames, r->seconds), 3);
@@ -216,15 +215,17 @@ static void vv_report(const VVArgs *args, const VVMedia *media,
                       const VVGuest *g, const VVDecodeResult *r,
                       const VVSink *sink)
 {
+    g_autofree char *guest = vv_guest_text(g);
+
     if (sink->md5) {
         printf("%s\n", g_checksum_get_string(sink->md5[0]));
     }
     fprintf(stderr, "%s: %s, %" PRIu64 " frames of %ux%u as %s, %.1f frames/s "
-            "through virtio-video on %s (%s)\n", args->file,
+            "through %s\n", args->file,
             qvv_coded_format_name(media->coded_format), r->frames,
             sink->size.width, sink->size.height,
             qvv_fourcc_name(r->raw.fourcc),
-            vv_fps(r->frames, r->seconds), g->machine, g->transport);
+            vv_fps(r->frames, r->seconds), guest);
     if (sink->y4m && vv_y4m_files(sink->y4m) > 1) {
         fprintf(stderr, "%s: the frame size changes, so there are %u files\n",
                 args->output, vv_y4m_files(sink->y4m));
@@ -241,6 +242,7 @@ static int vv_decode_file(const VVArgs *args, const VVMedia *media,
         .scatter = args->scatter,
         .streams = args->streams,
         .limit = MAX(args->limit, 0),
+        .in_turn = args->in_turn,
         .picture = vv_sink_picture,
         .progress = vv_sink_progress,
         .opaque = &sink,
@@ -274,18 +276,14 @@ static int vv_decode_file(const VVArgs *args, const VVMedia *media,
 
 int vv_cmd_decode(const VVArgs *args)
 {
-    VVGuestConfig config = {
-        .machine = args->machine,
-        .transport = args->transport,
-        .codec = args->codec,
-        .max_streams = MAX(args->streams, VV_DEFAULT_STREAMS),
-    };
+    VVGuestConfig config = vv_guest_options(args);
     g_autoptr(VVMedia) media = NULL;
     g_autoptr(VVGuest) g = NULL;
     uint32_t fourcc;
     Error *err = NULL;
     int status = EXIT_FAILURE;
 
+    config.max_streams = MAX(args->streams, VV_DEFAULT_STREAMS);
     media = vv_demux(args->file, &err);
     if (media && vv_parse_raw(args, vv_stream_depth(media), &fourcc, &err)) {
         g = vv_guest_start(&config, &err);

@@ -3,7 +3,7 @@
  *
  * One loop serves all streams.  Each has a decoder of its own for the file:
  * what it gives is written into a buffer as soon as the device has given that
- * back.
+ * back.  With --scribble a thread writes to all buffers meanwhile.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,6 +11,8 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/atomic.h"
+#include "qemu/thread.h"
 #include "qobject/qlist.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "encode.h"
@@ -23,6 +25,7 @@
 #define VV_FRAME_BUFFERS        6
 #define VV_DEFAULT_STREAMS      16
 #define VV_PROGRESS_US          (100 * 1000)
+#define VV_NOISE_SIZE           1024
 
 typedef struct VVJob VVJob;
 
@@ -55,10 +58,14 @@ struct VVJob {
     VVOutcome *outcome;         /* of stream 0 */
     VVOutcome *native;          /* or NULL */
     QVVRawFormat raw;
+    QList *controls;            /* VVEncoderOptions.controls of stream 0 */
     uint64_t frames;            /* of all streams */
     double seconds;
     int64_t started;
     int64_t last_progress;
+    QemuThread scribbler;
+    bool scribbling;
+    bool calm;                  /* the scribbler is to end; atomic */
 };
 
 /*
@@ -154,6 +161,10 @@ static void vv_job_feed(VVJobStream *s)
         return;
     }
     while (s->n_free) {
+        if (s->job->args->in_turn &&
+            s->next > s->encoder.frames_out + s->encoder.frames_bad) {
+            return;
+        }
         if (!vv_job_queue_frame(s)) {
             s->draining = true;
             vv_encoder_drain(&s->encoder);
@@ -178,7 +189,7 @@ static bool vv_job_make_frames(VVJobStream *s)
     for (unsigned i = 0; i < l->n_buffers; i++) {
         size += QEMU_ALIGN_UP(l->buffer_size[i], QVV_PAGE_SIZE);
     }
-    n = MIN(VV_FRAME_BUFFERS, budget / size);
+    n = job->args->raw_buffers ?: MIN(VV_FRAME_BUFFERS, budget / size);
     n = MAX(MIN(n, caps->num_resources.max), MAX(caps->num_resources.min, 1));
     if (n * size > budget) {
         vv_complain(&s->encoder.talk, "%u frames of %ux%u do not fit into "
@@ -186,13 +197,11 @@ static bool vv_job_make_frames(VVJobStream *s)
                     job->raw.height, job->args->streams);
         return false;
     }
-    s->frames = qvv_pool_new(job->guest->driver, n, l->n_buffers,
-                             l->buffer_size, job->args->scatter ?
-                             QVV_SCATTERED : QVV_CONTIGUOUS);
-    for (unsigned i = 0; i < n; i++) {
-        s->free[s->n_free++] = n - 1 - i;
+    s->frames = vv_encoder_make_frames(&s->encoder, n);
+    for (unsigned i = s->frames ? s->frames->n : 0; i--; ) {
+        s->free[s->n_free++] = i;
     }
-    return true;
+    return s->frames != NULL;
 }
 
 static bool vv_job_set_format(VVJobStream *s)
@@ -227,12 +236,14 @@ static bool vv_job_open(VVJobStream *s, unsigned id)
     s->opts = (VVEncoderOptions) {
         .format = job->format,
         .settings = &job->settings,
+        .frame_rate = s->reader->frame_rate,
         .scatter = job->args->scatter,
         .share = job->args->streams,
         .verbose = job->args->verbose && id == 0,
         .released = vv_job_released,
         .coded = vv_job_coded,
         .opaque = s,
+        .controls = id == 0 ? job->controls : NULL,
     };
     if (!vv_encoder_open(&s->encoder, &job->errors, id, &s->opts) ||
         !vv_job_set_format(s) || !vv_job_make_frames(s) ||
@@ -246,20 +257,66 @@ static bool vv_job_open(VVJobStream *s, unsigned id)
 }
 
 /*
+ * Hostility
+ */
+
+static void vv_scribble(VVJobStream *s, GRand *rand)
+{
+    uint32_t noise[VV_NOISE_SIZE / sizeof(uint32_t)];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(noise); i++) {
+        noise[i] = g_rand_int(rand);
+    }
+    for (unsigned i = 0; i < s->frames->n; i++) {
+        const QVVBuffer *buf = &s->frames->res[i].buffer[0];
+
+        if (buf->size <= sizeof(noise)) {
+            continue;
+        }
+        qvv_buffer_write(s->job->guest->driver, buf,
+                         g_rand_int_range(rand, 0, buf->size - sizeof(noise)),
+                         noise, sizeof(noise));
+    }
+}
+
+static void *vv_job_scribble(void *opaque)
+{
+    VVJob *job = opaque;
+    GRand *rand = g_rand_new_with_seed(1);
+
+    while (!qatomic_read(&job->calm)) {
+        for (int i = 0; i < job->args->streams; i++) {
+            vv_scribble(&job->streams[i], rand);
+        }
+    }
+    g_rand_free(rand);
+    return NULL;
+}
+
+/*
  * The loop
  */
 
+static VVJobStream *vv_job_find(VVJob *job, uint32_t id)
+{
+    for (int i = 0; i < job->args->streams; i++) {
+        if (job->streams[i].encoder.id == id) {
+            return &job->streams[i];
+        }
+    }
+    return NULL;
+}
+
 static bool vv_job_event(VVJob *job, const QVVEvent *ev)
 {
-    VVJobStream *s;
+    VVJobStream *s = vv_job_find(job, ev->stream);
 
-    if (ev->stream >= job->args->streams) {
+    if (!s) {
         g_autofree char *text = qvv_event_str(ev);
 
         return vv_broken_device(&job->errors, "an event of no stream: %s",
                                 text);
     }
-    s = &job->streams[ev->stream];
     if (!vv_encoder_event(&s->encoder, ev)) {
         return false;
     }
@@ -301,10 +358,19 @@ static bool vv_job_run(VVJob *job)
         job->n_active += ok;
     }
     job->started = g_get_monotonic_time();
+    if (ok && job->args->scribble) {
+        qemu_thread_create(&job->scribbler, "scribbler", vv_job_scribble, job,
+                           QEMU_THREAD_JOINABLE);
+        job->scribbling = true;
+    }
     while (ok && job->n_active) {
         ok = vv_job_turn(job);
     }
     job->seconds = (g_get_monotonic_time() - job->started) / 1e6;
+    if (job->scribbling) {
+        qatomic_set(&job->calm, true);
+        qemu_thread_join(&job->scribbler);
+    }
     for (int i = 0; i < job->args->streams; i++) {
         VVJobStream *s = &job->streams[i];
 
@@ -329,11 +395,12 @@ static void vv_job_print(const VVJob *job)
 {
     g_autofree char *text = vv_outcome_text(job->outcome);
     g_autofree char *psnr = vv_psnr_text(&job->outcome->quality);
+    g_autofree char *guest = vv_guest_text(job->guest);
 
     fprintf(stderr, "%s: %" PRIu64 " frames of %ux%u as %s, %.1f frames/s "
-            "through virtio-video on %s (%s)\n", job->args->file, job->frames,
-            job->raw.width, job->raw.height, qvv_fourcc_name(job->fourcc),
-            vv_job_fps(job), job->guest->machine, job->guest->transport);
+            "through %s\n", job->args->file, job->frames, job->raw.width,
+            job->raw.height, qvv_fourcc_name(job->fourcc), vv_job_fps(job),
+            guest);
     fprintf(stderr, "%s: %s, %s, %s\n", job->args->output ?: job->args->file,
             qvv_coded_format_name(job->format), text, psnr);
     if (job->native && job->native->quality.frames) {
@@ -358,14 +425,14 @@ static void vv_job_print_json(const VVJob *job, QList *list, unsigned errors)
     qdict_put_int(dict, "height", job->raw.height);
     qdict_put_int(dict, "frames", job->frames);
     vv_outcome_json(job->outcome, dict);
+    qdict_put(dict, "controls", qobject_ref(job->controls));
     if (job->native) {
         native = qdict_new();
         vv_outcome_json(job->native, native);
         qdict_put(dict, "native", native);
     }
     qdict_put_int(dict, "streams", args->streams);
-    qdict_put_str(dict, "machine", job->guest->machine);
-    qdict_put_str(dict, "transport", job->guest->transport);
+    vv_guest_json(job->guest, dict);
     qdict_put_bool(dict, "scatter", args->scatter);
     vv_put_number(dict, "seconds", job->seconds, 6);
     vv_put_number(dict, "fps", vv_job_fps(job), 3);
@@ -382,6 +449,7 @@ static bool vv_job_compare(VVJob *job, Error **errp)
         .format = job->format,
         .fourcc = job->fourcc,
         .limit = MAX(job->args->limit, 0),
+        .rate = job->streams[0].encoder.rate,
         .controls = job->streams[0].encoder.controls,
         .known = job->streams[0].encoder.known,
     };
@@ -461,6 +529,16 @@ static bool vv_job_choose_raw(VVJob *job, unsigned source_depth, Error **errp)
     return true;
 }
 
+static void vv_job_scale_bitrates(VVJob *job, double fps)
+{
+    if (job->args->verbose && fps != VV_DEVICE_FPS) {
+        error_printf("bitrates are multiplied by %d/%.4g, as the device takes "
+                     "%d frames for a second\n", VV_DEVICE_FPS, fps,
+                     VV_DEVICE_FPS);
+    }
+    vv_settings_scale_bitrates(&job->settings, fps);
+}
+
 static bool vv_job_prepare(VVJob *job, const VVReader *first, Error **errp)
 {
     const VVEncoderOptions opts = {
@@ -472,9 +550,9 @@ static bool vv_job_prepare(VVJob *job, const VVReader *first, Error **errp)
         !vv_encoder_check(job->guest, &opts, job->fourcc, errp)) {
         return false;
     }
-    if (job->args->streams > job->guest->driver->max_streams) {
+    if (job->args->streams > job->guest->max_streams) {
         error_setg(errp, "the device has %u streams, not %d",
-                   job->guest->driver->max_streams, job->args->streams);
+                   job->guest->max_streams, job->args->streams);
         return false;
     }
     if (first->source_width != first->width ||
@@ -483,11 +561,9 @@ static bool vv_job_prepare(VVJob *job, const VVReader *first, Error **errp)
                      job->args->file, first->width, first->height,
                      first->source_width, first->source_height);
     }
-    if (job->args->verbose && fps != 30) {
-        error_printf("bitrates are multiplied by 30/%.4g, as the device takes "
-                     "30 frames for a second\n", fps);
+    if (!vv_guest_is_media(job->guest)) {
+        vv_job_scale_bitrates(job, fps);
     }
-    vv_settings_scale_bitrates(&job->settings, fps);
     job->depth = job->fourcc == DRM_FORMAT_P010 ? 10 : 8;
     job->outcome->mux = (VVMuxInfo) {
         .codec_id = vv_codec_id(job->format),
@@ -524,6 +600,7 @@ static int vv_job_do(VVJob *job, const VVReader *first, Error **errp)
     int status = EXIT_FAILURE;
 
     job->outcome = vv_outcome_new();
+    job->controls = qlist_new();
     job->streams = g_new0(VVJobStream, job->args->streams);
     vv_errors_init(&job->errors, job->guest);
     if (vv_job_prepare(job, first, errp) && vv_job_open_readers(job, errp)) {
@@ -544,17 +621,13 @@ static int vv_job_do(VVJob *job, const VVReader *first, Error **errp)
     g_free(job->streams);
     vv_outcome_free(job->outcome);
     vv_outcome_free(job->native);
+    qobject_unref(job->controls);
     return status;
 }
 
 int vv_cmd_encode(const VVArgs *args)
 {
-    VVGuestConfig config = {
-        .machine = args->machine,
-        .transport = args->transport,
-        .codec = args->codec,
-        .max_streams = MAX(args->streams, VV_DEFAULT_STREAMS),
-    };
+    VVGuestConfig config = vv_guest_options(args);
     VVJob job = { .args = args };
     g_autoptr(VVReader) first = NULL;
     g_autoptr(VVGuest) g = NULL;
@@ -571,7 +644,9 @@ int vv_cmd_encode(const VVArgs *args)
     }
     first = vv_reader_open(args->file, 0, &err);
     if (first) {
+        config.max_streams = MAX(args->streams, VV_DEFAULT_STREAMS);
         config.x_controls = vv_settings_extended(&job.settings);
+        config.encoder = true;
         g = job.guest = vv_guest_start(&config, &err);
     }
     if (g) {

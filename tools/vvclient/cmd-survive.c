@@ -10,7 +10,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "decode.h"
-#include "vvclient.h"
+#include "options.h"
 
 #define VV_BYTES_PER_PACKET (64 * 1024)
 
@@ -204,17 +204,13 @@ static int vv_survive_all(VVWitness *w, const VVArgs *args, VVGuest *g)
 
 int vv_cmd_survive(const VVArgs *args)
 {
-    VVGuestConfig config = {
-        .machine = args->machine,
-        .transport = args->transport,
-        .codec = args->codec,
-        .max_streams = 1,
-    };
+    VVGuestConfig config = vv_guest_options(args);
     VVWitness w = { .md5 = g_checksum_new(G_CHECKSUM_MD5) };
     g_autoptr(VVGuest) g = NULL;
     Error *err = NULL;
     int status = EXIT_FAILURE;
 
+    config.max_streams = 1;
     vv_frame_init(&w.frame);
     w.media = vv_demux(args->file, &err);
     if (w.media) {

@@ -183,14 +183,12 @@ static bool vv_trans_make_copies(VVTranscode *t, const VVPicture *pic)
         t->encoder.failing = true;
         return false;
     }
-    t->copies = qvv_pool_new(t->guest->driver, n, t->encoder.layout.n_buffers,
-                             t->encoder.layout.buffer_size, t->args->scatter ?
-                             QVV_SCATTERED : QVV_CONTIGUOUS);
+    t->copies = vv_encoder_make_frames(&t->encoder, n);
     t->n_free = 0;
-    for (unsigned i = 0; i < n; i++) {
-        t->free[t->n_free++] = n - 1 - i;
+    for (unsigned i = t->copies ? t->copies->n : 0; i--; ) {
+        t->free[t->n_free++] = i;
     }
-    return true;
+    return t->copies != NULL;
 }
 
 static void vv_trans_new_outcome(VVTranscode *t)
@@ -356,13 +354,14 @@ static bool vv_trans_finish(VVTranscode *t, Error **errp)
 
 static void vv_trans_print(const VVTranscode *t)
 {
+    g_autofree char *guest = vv_guest_text(t->guest);
+
     fprintf(stderr, "%s: %" PRIu64 " frames from %s to %s as %s, %s, %.1f "
-            "frames/s through virtio-video on %s (%s)\n", t->args->file,
-            t->next, qvv_coded_format_name(t->media->coded_format),
+            "frames/s through %s\n", t->args->file, t->next,
+            qvv_coded_format_name(t->media->coded_format),
             qvv_coded_format_name(t->format), qvv_fourcc_name(t->fourcc),
             t->copied ? "copied" : "in shared memory",
-            vv_fps(t->next, t->seconds), t->guest->machine,
-            t->guest->transport);
+            vv_fps(t->next, t->seconds), guest);
     for (unsigned i = 0; i < t->outcomes->len; i++) {
         const VVOutcome *o = t->outcomes->pdata[i];
         g_autofree char *text = vv_outcome_text(o);
@@ -397,8 +396,7 @@ static void vv_trans_print_json(const VVTranscode *t, QList *list,
     qdict_put_int(dict, "frames", t->next);
     qdict_put_int(dict, "copied_frames", t->copied);
     qdict_put(dict, "sizes", sizes);
-    qdict_put_str(dict, "machine", t->guest->machine);
-    qdict_put_str(dict, "transport", t->guest->transport);
+    vv_guest_json(t->guest, dict);
     qdict_put_bool(dict, "scatter", t->args->scatter);
     vv_put_number(dict, "seconds", t->seconds, 6);
     vv_put_number(dict, "fps", vv_fps(t->next, t->seconds), 3);
@@ -518,12 +516,7 @@ static void vv_free_outcome(gpointer data)
 int vv_cmd_transcode(const VVArgs *args)
 {
     const char *output = args->more[0];
-    VVGuestConfig config = {
-        .machine = args->machine,
-        .transport = args->transport,
-        .codec = args->codec,
-        .max_streams = 2,
-    };
+    VVGuestConfig config = vv_guest_options(args);
     VVTranscode t = { .args = args };
     g_autoptr(VVMedia) media = NULL;
     g_autoptr(VVGuest) g = NULL;
@@ -541,6 +534,7 @@ int vv_cmd_transcode(const VVArgs *args)
     }
     t.media = media = vv_demux(args->file, &err);
     if (media) {
+        config.max_streams = 2;
         config.x_controls = vv_settings_extended(&t.settings);
         g = t.guest = vv_guest_start(&config, &err);
     }

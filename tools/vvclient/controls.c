@@ -13,9 +13,6 @@
 
 #include <linux/v4l2-controls.h>
 
-/* What the device's rate control counts on, as the draft has no frame rate */
-#define VV_DEVICE_FPS 30.0
-
 static const char *const vv_names[VV_CONTROL__MAX] = {
     [VV_BITRATE] = "bitrate",
     [VV_PROFILE] = "profile",
@@ -319,7 +316,7 @@ void vv_settings_scale_bitrates(VVSettings *s, double fps)
         VVSetting *setting = &g_array_index(s->list, VVSetting, i);
 
         if (setting->control == VV_BITRATE) {
-            double value = setting->value * VV_DEVICE_FPS / fps + 0.5;
+            double value = setting->value * (double)VV_DEVICE_FPS / fps + 0.5;
 
             setting->value = MIN(value, INT32_MAX);
         }

@@ -9,6 +9,9 @@
 
 #include "libqos/virtio-video.h"
 
+/* What the device's rate control counts on, as the draft has no frame rate */
+#define VV_DEVICE_FPS 30
+
 typedef enum VVControl {
     VV_BITRATE,
     VV_PROFILE,
@@ -77,7 +80,7 @@ void vv_settings_add(VVSettings *s, bool at_start, uint64_t frame,
 /* Order by frame; those of one frame stay in the order they were given */
 void vv_settings_sort(VVSettings *s);
 bool vv_settings_extended(const VVSettings *s);
-/* The device's rate control takes 30 frames for a second */
+/* For a device that counts on VV_DEVICE_FPS */
 void vv_settings_scale_bitrates(VVSettings *s, double fps);
 /* False with @errp set if the encoder has no such control */
 bool vv_settings_check(const VVSettings *s, const QVVCodedCaps *caps,

@@ -57,10 +57,9 @@ struct VVStream {
     QVVLayout layout;
     QVVRect crop;
     uint64_t frames;
-
-    /* One row of each plane, gathered from pages */
-    uint8_t *row[QVV_MAX_FRAME_PLANES];
-    size_t row_size[QVV_MAX_FRAME_PLANES];
+    uint64_t pictures;          /* with those that the edit list hides */
+    int64_t ended;              /* microseconds, monotonic */
+    VVRows rows;
 };
 
 struct VVDecode {
@@ -73,7 +72,7 @@ struct VVDecode {
     VVStream *streams;
     unsigned n_active;
     GHashTable *commands;       /* cookie -> VVCommand */
-    int64_t last_progress;
+    VVProgress progress;
     VVErrors *errors;           /* those of @result */
 };
 

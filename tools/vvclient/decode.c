@@ -36,26 +36,29 @@ void vv_note(VVStream *s, uint32_t cookie, VVCommand cmd)
  * Coded data
  */
 
-static void vv_packet_done(VVStream *s)
+void vv_decode_progress(VVProgress *p, const VVDecodeOptions *opts,
+                        uint64_t total)
 {
-    VVDecode *dec = s->dec;
     int64_t now;
 
-    s->packets_done++;
-    if (!dec->opts->progress) {
+    p->packets++;
+    if (!opts->progress) {
         return;
     }
     now = g_get_monotonic_time();
-    if (now - dec->last_progress >= VV_PROGRESS_US) {
-        uint64_t done = 0;
-
-        for (unsigned i = 0; i < dec->opts->streams; i++) {
-            done += dec->streams[i].packets_done;
-        }
-        dec->last_progress = now;
-        dec->opts->progress(done, (uint64_t)dec->n_packets *
-                            dec->opts->streams, dec->opts->opaque);
+    if (now - p->last >= VV_PROGRESS_US) {
+        p->last = now;
+        opts->progress(p->packets, total, opts->opaque);
     }
+}
+
+static void vv_packet_done(VVStream *s)
+{
+    VVDecode *dec = s->dec;
+
+    s->packets_done++;
+    vv_decode_progress(&dec->progress, dec->opts,
+                       (uint64_t)dec->n_packets * dec->opts->streams);
 }
 
 static void vv_queue_packet(VVStream *s)
@@ -89,6 +92,9 @@ static void vv_feed(VVStream *s)
         return;
     }
     while (s->n_free_inputs && s->next_packet < s->dec->n_packets) {
+        if (s->dec->opts->in_turn && s->next_packet > s->pictures) {
+            return;
+        }
         vv_queue_packet(s);
     }
     if (!s->drain_sent && s->next_packet == s->dec->n_packets) {
@@ -123,34 +129,33 @@ static void vv_input_done(VVStream *s, const VVCommand *cmd,
  * Frames
  */
 
-/* What vv_picture_row() needs to know */
-typedef struct VVRows {
-    VVStream *stream;
-    const QVVResource *res;
-    const QVVEvent *ev;
-} VVRows;
-
-static const uint8_t *vv_picture_row(void *opaque, unsigned plane, uint32_t y,
-                                     uint32_t x, uint32_t len)
+const uint8_t *vv_rows_get(void *opaque, unsigned plane, uint32_t y,
+                           uint32_t x, uint32_t len)
 {
     VVRows *rows = opaque;
-    VVStream *s = rows->stream;
-    const QVVBuffer *buf = &rows->res->buffer[s->layout.buffer[plane]];
-    uint64_t offset = rows->ev->offsets[plane] +
-                      (uint64_t)y * s->layout.stride[plane] + x;
+    const QVVLayout *l = rows->layout;
+    const QVVBuffer *buf = &rows->res->buffer[l->buffer[plane]];
+    uint64_t offset = l->offset[plane] + (uint64_t)y * l->stride[plane] + x;
     size_t reach;
-    uint8_t *ptr = qvv_buffer_ptr(s->dec->drv, buf, offset, &reach);
+    uint8_t *ptr = qvv_buffer_ptr(rows->drv, buf, offset, &reach);
 
-    if (reach >= len) {
+    if (ptr && reach >= len) {
         return ptr;
     }
-    if (s->row_size[plane] < len) {
-        g_free(s->row[plane]);
-        s->row[plane] = g_malloc(len);
-        s->row_size[plane] = len;
+    if (rows->size[plane] < len) {
+        g_free(rows->row[plane]);
+        rows->row[plane] = g_malloc(len);
+        rows->size[plane] = len;
     }
-    qvv_buffer_read(s->dec->drv, buf, offset, s->row[plane], len);
-    return s->row[plane];
+    qvv_buffer_read(rows->drv, buf, offset, rows->row[plane], len);
+    return rows->row[plane];
+}
+
+void vv_rows_cleanup(VVRows *rows)
+{
+    for (unsigned p = 0; p < QVV_MAX_FRAME_PLANES; p++) {
+        g_free(rows->row[p]);
+    }
 }
 
 /* Offsets and sizes must be those that the format gives */
@@ -178,9 +183,6 @@ static bool vv_check_picture(VVStream *s, const QVVEvent *ev)
 static bool vv_show(VVStream *s, const VVCommand *cmd, const QVVEvent *ev)
 {
     VVDecode *dec = s->dec;
-    VVRows rows = {
-        .stream = s, .res = &s->outputs->res[cmd->resource], .ev = ev
-    };
     VVPicture pic = {
         .stream = s->id,
         .number = s->frames,
@@ -190,9 +192,11 @@ static bool vv_show(VVStream *s, const VVCommand *cmd, const QVVEvent *ev)
         .raw = &s->raw,
         .layout = &s->layout,
         .crop = s->crop,
-        .source = { vv_picture_row, &rows },
+        .source = { vv_rows_get, &s->rows },
     };
 
+    s->rows.res = &s->outputs->res[cmd->resource];
+    s->pictures++;
     if (dec->media->packets[ev->timestamp].discard) {
         dec->result->hidden++;
         return true;
@@ -288,6 +292,7 @@ static void vv_stream_failed(VVStream *s)
     s->open = false;
     s->failed = true;
     s->dec->n_active--;
+    s->ended = g_get_monotonic_time();
 }
 
 static bool vv_standalone(VVStream *s, const QVVEvent *ev)
@@ -318,6 +323,7 @@ static bool vv_answered(VVDecode *dec, const VVCommand *cmd,
         /* Refused: a stream error follows, or has been there */
         if (!vv_refused(ev)) {
             s->done = true;
+            s->ended = g_get_monotonic_time();
             dec->n_active--;
         }
         return true;
@@ -454,8 +460,23 @@ static bool vv_collect(VVDecode *dec)
     return true;
 }
 
+/* All streams have the same to do */
+double vv_decode_slowest(const int64_t *times, unsigned n)
+{
+    double slowest = 0, sum = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        double fps = 1e6 / MAX(times[i], 1);
+
+        slowest = i ? MIN(slowest, fps) : fps;
+        sum += fps;
+    }
+    return slowest / (sum / n);
+}
+
 static bool vv_run(VVDecode *dec)
 {
+    g_autofree int64_t *times = g_new(int64_t, dec->opts->streams);
     VVUsage before, after;
     int64_t start;
 
@@ -482,6 +503,10 @@ static bool vv_run(VVDecode *dec)
     after = vv_guest_usage(dec->guest);
     dec->result->main_thread_ns = after.main_thread_ns - before.main_thread_ns;
     dec->result->qemu_ns = after.all_threads_ns - before.all_threads_ns;
+    for (unsigned i = 0; i < dec->opts->streams; i++) {
+        times[i] = dec->streams[i].ended - start;
+    }
+    dec->result->slowest = vv_decode_slowest(times, dec->opts->streams);
     dec->result->raw = dec->streams[0].raw;
 
     for (unsigned i = 0; i < dec->opts->streams; i++) {
@@ -506,9 +531,7 @@ static void vv_free_streams(VVDecode *dec)
         }
         qvv_pool_free(dec->drv, s->inputs);
         qvv_pool_free(dec->drv, s->outputs);
-        for (int p = 0; p < QVV_MAX_FRAME_PLANES; p++) {
-            g_free(s->row[p]);
-        }
+        vv_rows_cleanup(&s->rows);
     }
     g_free(dec->streams);
 }
@@ -530,9 +553,9 @@ static bool vv_check_caps(const VVGuest *g, const VVMedia *media,
                    qvv_fourcc_name(opts->fourcc));
         return false;
     }
-    if (opts->streams > g->driver->max_streams) {
+    if (opts->streams > g->max_streams) {
         error_setg(errp, "the device has %u streams, not %u",
-                   g->driver->max_streams, opts->streams);
+                   g->max_streams, opts->streams);
         return false;
     }
     return true;
@@ -557,6 +580,9 @@ bool vv_decode(VVGuest *g, const VVMedia *media, const VVDecodeOptions *opts,
     if (!vv_check_caps(g, media, opts, errp)) {
         return false;
     }
+    if (vv_guest_is_media(g)) {
+        return vv_decode_media(g, media, opts, result, errp);
+    }
     dec.n_packets = opts->limit ? MIN(opts->limit, media->n_packets) :
                                   media->n_packets;
     dec.commands = g_hash_table_new_full(NULL, NULL, NULL, g_free);
@@ -564,6 +590,9 @@ bool vv_decode(VVGuest *g, const VVMedia *media, const VVDecodeOptions *opts,
     for (unsigned i = 0; i < opts->streams; i++) {
         dec.streams[i].dec = &dec;
         dec.streams[i].id = i;
+        dec.streams[i].rows = (VVRows) {
+            .drv = g->driver, .layout = &dec.streams[i].layout,
+        };
         vv_talk_init(&dec.streams[i].talk, &result->errors, i,
                      opts->streams > 1);
     }

@@ -14,6 +14,26 @@
 typedef struct VVDecode VVDecode;
 
 /**
+ * struct VVRows - rows of the frames of a stream, as VVSource has them
+ * @drv: reaches the memory
+ * @layout: of the frames
+ * @res: the frame
+ * @row, @size: a row of each plane that is not in one piece
+ */
+typedef struct VVRows {
+    QVVDriver *drv;
+    const QVVLayout *layout;
+    const QVVResource *res;
+    uint8_t *row[QVV_MAX_FRAME_PLANES];
+    size_t size[QVV_MAX_FRAME_PLANES];
+} VVRows;
+
+/* VVSource.row of a VVRows */
+const uint8_t *vv_rows_get(void *opaque, unsigned plane, uint32_t y,
+                           uint32_t x, uint32_t len);
+void vv_rows_cleanup(VVRows *rows);
+
+/**
  * struct VVPicture - a frame as the device gave it
  * @stream: index, from 0
  * @number: of the shown frames of this stream, from 0
@@ -42,6 +62,7 @@ typedef struct VVPicture {
  * @scatter: buffers are single pages all over the memory
  * @streams: the file is decoded as often at once
  * @limit: number of packets; 0: all
+ * @in_turn: each packet waits for the frame of the one before
  * @picture: called for each frame that is shown; may be NULL.  True if the
  *           device may have the buffer again, false if vv_decode_release()
  *           will say so
@@ -59,6 +80,7 @@ typedef struct VVDecodeOptions {
     bool scatter;
     unsigned streams;
     unsigned limit;
+    bool in_turn;
     bool (*picture)(const VVPicture *pic, void *opaque);
     void (*progress)(uint64_t packets, uint64_t total, void *opaque);
     void (*begin)(VVDecode *dec, void *opaque);
@@ -74,6 +96,8 @@ typedef struct VVDecodeOptions {
  * @seconds: from the first coded buffer to the last stream's drain
  * @main_thread_ns: CPU time of QEMU's main thread in that time
  * @qemu_ns: the same of all its threads
+ * @slowest: frames per second of the slowest stream, by the mean of all; a
+ *           stream's time ends when it is drained
  * @errors: what went wrong
  * @raw: the last format, of stream 0
  * @format_changes: DPC events, of all streams together
@@ -84,6 +108,7 @@ typedef struct VVDecodeResult {
     double seconds;
     uint64_t main_thread_ns;
     uint64_t qemu_ns;
+    double slowest;
     VVErrors errors;
     QVVRawFormat raw;
     unsigned format_changes;
@@ -100,6 +125,29 @@ typedef struct VVDecodeResult {
  */
 bool vv_decode(VVGuest *g, const VVMedia *media, const VVDecodeOptions *opts,
                VVDecodeResult *result, Error **errp);
+/**
+ * vv_decode_media - the same through virtio-media, which vv_decode() calls
+ *
+ * Frames can't be kept: VVDecodeOptions.picture must return true.
+ */
+bool vv_decode_media(VVGuest *g, const VVMedia *media,
+                     const VVDecodeOptions *opts, VVDecodeResult *result,
+                     Error **errp);
+/**
+ * struct VVProgress - how far a vv_decode() is
+ * @packets: that are done, of all streams together
+ * @last: when VVDecodeOptions.progress was called
+ */
+typedef struct VVProgress {
+    uint64_t packets;
+    int64_t last;
+} VVProgress;
+
+/* A packet is done, of @total */
+void vv_decode_progress(VVProgress *p, const VVDecodeOptions *opts,
+                        uint64_t total);
+/* VVDecodeResult.slowest, of the times of @n streams in microseconds */
+double vv_decode_slowest(const int64_t *times, unsigned n);
 /* A buffer that VVDecodeOptions.picture kept; only while vv_decode() runs */
 void vv_decode_release(VVDecode *dec, unsigned stream, unsigned resource);
 void vv_decode_result_cleanup(VVDecodeResult *result);

@@ -7,37 +7,46 @@
 #ifndef VVCLIENT_ENCODE_H
 #define VVCLIENT_ENCODE_H
 
+#include "qobject/qlist.h"
 #include "controls.h"
+#include "media-talk.h"
 #include "muxer.h"
-#include "talk.h"
 
 typedef struct VVEncoder VVEncoder;
+typedef struct VVEncoderOps VVEncoderOps;
 
 /**
  * struct VVEncoderOptions - how to encode
  * @format: VIRTIO_VIDEO_CODED_FORMAT_*
  * @settings: sorted; those of the start are made at once, others when their
  *            frame is queued
- * @scatter: coded buffers are single pages all over the memory
+ * @frame_rate: of the video, which only V4L2 can tell the device
+ * @scatter: buffers are single pages all over the memory
  * @share: that many streams have to do with the memory that there is
  * @verbose: say what the device took instead of what was asked for
  * @released: the device has done with a buffer of frames
  * @coded: a coded buffer came; VVCoded.av is the callee's
  * @opaque: for both
+ * @controls: what the device says of controls is added to it: a QDict for the
+ *            start, with all, and for each change, with those that were set; by
+ *            name, and "frame" is the one from which they count.  May be NULL
  */
 typedef struct VVEncoderOptions {
     uint32_t format;
     const VVSettings *settings;
+    AVRational frame_rate;
     bool scatter;
     unsigned share;
     bool verbose;
     void (*released)(unsigned resource, void *opaque);
     void (*coded)(const VVCoded *coded, void *opaque);
     void *opaque;
+    QList *controls;
 } VVEncoderOptions;
 
 /**
  * struct VVEncoder - one stream
+ * @id: what events call it
  * @open: the device knows it
  * @failing: something was canceled, an error follows
  * @failed: the device gave it up
@@ -47,14 +56,17 @@ typedef struct VVEncoderOptions {
  * @crop: the part of them that is encoded
  * @controls: their values at the start, by VVControl
  * @known: 1 << VVControl of those in @controls
+ * @rate: frames per second that the device counts on
  * @frames_in: that were queued
  * @frames_bad: of those, the ones that the device could not encode
  * @frames_out: coded buffers
  */
 struct VVEncoder {
     VVTalk talk;
+    const VVEncoderOps *ops;
     const VVEncoderOptions *opts;
     const QVVCodedCaps *caps;
+    uint32_t id;
     bool open;
     bool failing;
     bool failed;
@@ -64,16 +76,27 @@ struct VVEncoder {
     QVVRect crop;
     uint32_t controls[VV_CONTROL__MAX];
     uint32_t known;
+    AVRational rate;
     uint64_t frames_in;
     uint64_t frames_bad;
     uint64_t frames_out;
 
-    bool blocked;
-    unsigned n_attached;        /* buffers of frames */
     unsigned next_setting;
     QVVPool *outputs;
+
+    /* Draft v10 */
+    bool blocked;
+    unsigned n_attached;        /* buffers of frames */
     unsigned generation;        /* of @outputs */
     GHashTable *commands;       /* cookie -> VVEncoderCommand */
+
+    /* V4L2 */
+    VVMediaSession media;
+    const QVVPool *frames;      /* buffers of OUTPUT, or NULL */
+    uint32_t queued[2];         /* 1 << index: OUTPUT, CAPTURE */
+    uint64_t frame_of[VV_MAX_BUFFERS];
+    GQueue waiting;             /* frames that are not queued yet */
+    bool stop_wanted;           /* behind those */
 };
 
 /*
@@ -82,8 +105,8 @@ struct VVEncoder {
  * has failed, which its event will say.
  */
 
-/* Opens stream @id; coded format and controls are set then */
-bool vv_encoder_open(VVEncoder *e, VVErrors *errors, unsigned id,
+/* Opens stream number @index; coded format and controls are set then */
+bool vv_encoder_open(VVEncoder *e, VVErrors *errors, unsigned index,
                      const VVEncoderOptions *opts);
 
 /* The raw format that there is now, to begin with */
@@ -103,12 +126,25 @@ bool vv_encoder_set_raw(VVEncoder *e, const QVVRawFormat *raw,
 bool vv_encoder_detach(VVEncoder *e);
 
 /**
+ * vv_encoder_make_frames - buffers for frames of the format that was set
+ * @n: how many are wanted
+ *
+ * Returns: the caller's, to be freed with qvv_pool_free() when they are
+ * detached or the stream is closed; NULL as below
+ */
+QVVPool *vv_encoder_make_frames(VVEncoder *e, unsigned n);
+
+/**
  * vv_encoder_start - attaches buffers and lets it begin
- * @frames: for the format that was set; stays the caller's
+ * @frames: for the format that was set; stays the caller's.  In V4L2, those
+ *          that vv_encoder_make_frames() has made
  */
 bool vv_encoder_start(VVEncoder *e, const QVVPool *frames);
 
-/* Queues a frame with the changes of controls that come before it */
+/*
+ * Queues a frame with the changes of controls that come before it.  V4L2 has no
+ * queue for those: the frame waits here until those before it are consumed.
+ */
 void vv_encoder_queue(VVEncoder *e, unsigned resource, uint64_t frame);
 void vv_encoder_drain(VVEncoder *e);
 /* An event of this stream.  False after VVErrors.broken was set */

@@ -15,13 +15,17 @@
 #include "libqos/generic-pcihost.h"
 #include "libqos/pci-pc.h"
 #include "libqos/virtio-mmio.h"
+#include "standard-headers/linux/virtio_config.h"
 #include "guest.h"
+#include "media-caps.h"
 
 #define VV_RAM_SIZE         (2 * GiB)
 /* Firmware and the like live at both ends of RAM; keep off */
 #define VV_RAM_KEEP_OFF     (64 * MiB)
 #define VV_PCI_SLOT         4
 #define VV_LOG_LINES        4
+/* For MMAP buffers; libqos has room for twice as much, but not on virt */
+#define VV_HOSTMEM          "128M"
 
 typedef struct VVMachine {
     const char *name;
@@ -45,12 +49,34 @@ static const VVMachine vv_machines[] = {
       .mmio_base = 0x0a000000, .mmio_size = 512, .mmio_count = 32 },
 };
 
+static const char *const vv_protocols[] = {
+    [VV_V10] = "v10",
+    [VV_MEDIA] = "media",
+    [VV_V4L2_UAPI] = "v4l2-uapi",
+};
+
 struct VVTransport {
     QPCIBus *pc_bus;
     QGenericPCIHost gpex;
     QVirtioPCIDevice *pci;
     QVirtioMMIODevice mmio;
 };
+
+const char *vv_protocol_name(VVProtocol protocol)
+{
+    return vv_protocols[protocol];
+}
+
+bool vv_protocol_find(const char *name, VVProtocol *protocol)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(vv_protocols); i++) {
+        if (!strcmp(name, vv_protocols[i])) {
+            *protocol = i;
+            return true;
+        }
+    }
+    return false;
+}
 
 /*
  * The end of QEMU
@@ -71,25 +97,40 @@ static char *vv_read_fd(int fd, off_t from)
     return g_string_free(text, false);
 }
 
-/* The last lines of @text that begin with @prefix, in one; NULL: none do */
-static char *vv_last_lines(const char *text, const char *prefix)
+/* A trace event's name stands before what it says */
+static const char *vv_line_text(const char *line)
+{
+    const char *space = g_str_has_prefix(line, "video_") ? strchr(line, ' ') :
+                                                           NULL;
+
+    return space ? space + 1 : line;
+}
+
+/*
+ * The lines of @text that begin with @prefix, in one; NULL: none do.  Of many,
+ * the first, which tells the cause of the others, and the last ones.
+ */
+static char *vv_some_lines(const char *text, const char *prefix)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    g_autoptr(GPtrArray) found = g_ptr_array_new();
     GString *out = g_string_new(NULL);
-    unsigned n = 0;
-    unsigned skip;
+    unsigned first = 0;
 
     for (unsigned i = 0; lines[i]; i++) {
-        if (lines[i][0] && g_str_has_prefix(lines[i], prefix)) {
-            lines[n++] = lines[i];
-        } else {
-            g_free(lines[i]);
+        const char *line = vv_line_text(lines[i]);
+
+        if (line[0] && g_str_has_prefix(line, prefix)) {
+            g_ptr_array_add(found, (char *)line);
         }
     }
-    lines[n] = NULL;
-    skip = n > VV_LOG_LINES ? n - VV_LOG_LINES : 0;
-    for (unsigned i = skip; i < n; i++) {
-        g_string_append_printf(out, "%s%s", out->len ? "; " : "", lines[i]);
+    if (found->len > VV_LOG_LINES) {
+        g_string_append_printf(out, "%s; ...", (char *)found->pdata[0]);
+        first = found->len - (VV_LOG_LINES - 1);
+    }
+    for (unsigned i = first; i < found->len; i++) {
+        g_string_append_printf(out, "%s%s", out->len ? "; " : "",
+                               (char *)found->pdata[i]);
     }
     return g_string_free(out, !out->len);
 }
@@ -105,7 +146,7 @@ static void vv_guest_died(void *opaque)
     pid_t pid = qtest_pid(g->qts);
     g_autofree char *text = vv_read_fd(g->stderr_fd, 0);
     g_autofree char *log = vv_read_fd(g->log_fd, 0);
-    g_autofree char *logged = vv_last_lines(log, "");
+    g_autofree char *logged = vv_some_lines(log, "");
     int status = 0;
 
     /* -1: libqtest has seen and reported its end */
@@ -145,16 +186,16 @@ char *vv_guest_stderr(VVGuest *g)
 {
     g_autofree char *text = vv_read_fd(g->stderr_fd, 0);
 
-    return vv_last_lines(text, "");
+    return vv_some_lines(text, "");
 }
 
 char *vv_guest_log(VVGuest *g, const char *prefix)
 {
     g_autofree char *text = vv_read_fd(g->log_fd, g->log_seen);
-    char *lines = prefix ? vv_last_lines(text, prefix) : NULL;
+    char *lines = prefix ? vv_some_lines(text, prefix) : NULL;
 
     g->log_seen += strlen(text);
-    return lines ?: vv_last_lines(text, "");
+    return lines ?: vv_some_lines(text, "");
 }
 
 /*
@@ -227,6 +268,37 @@ static char *vv_find_qemu(const VVMachine *m, Error **errp)
     return g_steal_pointer(&path);
 }
 
+/* What the driver asks for */
+static bool vv_parse_ring(const char *text, QVVOptions *opts, Error **errp)
+{
+    static const struct {
+        const char *name;
+        uint64_t feature;
+    } kinds[] = {
+        { "packed", 1ull << VIRTIO_F_RING_PACKED },
+        { "indirect", 1ull << VIRTIO_RING_F_INDIRECT_DESC },
+        { "event-idx", 1ull << VIRTIO_RING_F_EVENT_IDX },
+        { "in-order", 1ull << VIRTIO_F_IN_ORDER },
+    };
+    g_auto(GStrv) names = g_strsplit(text ?: "", ",", -1);
+
+    for (int i = 0; names[i]; i++) {
+        int k = 0;
+
+        while (k < ARRAY_SIZE(kinds) && strcmp(kinds[k].name, names[i])) {
+            k++;
+        }
+        if (k == ARRAY_SIZE(kinds)) {
+            error_setg(errp, "there are no virtqueues '%s': they are packed, "
+                       "indirect, event-idx or in-order", names[i]);
+            return false;
+        }
+        opts->more_features |= kinds[k].feature;
+        opts->indirect |= !strcmp(names[i], "indirect");
+    }
+    return true;
+}
+
 static char *vv_arguments(const VVGuest *g, const VVMachine *m,
                           const VVGuestConfig *config)
 {
@@ -235,6 +307,9 @@ static char *vv_arguments(const VVGuest *g, const VVMachine *m,
     bool pci = !strcmp(g->transport, "pci");
 
     g_string_append_printf(args, " -nodefaults%s -d guest_errors"
+                           " -trace video_stream_failed"
+                           " -trace 'video_stream_bad_*'"
+                           " -trace video_codec_lost"
                            " -D /proc/self/fd/%d", ram, g->log_fd);
     if (config->codec) {
         g_autofree char *object = g_strdup_printf("%s,id=codec0",
@@ -246,10 +321,22 @@ static char *vv_arguments(const VVGuest *g, const VVMachine *m,
     if (!pci) {
         g_string_append(args, " -global virtio-mmio.force-legacy=false");
     }
-    g_string_append_printf(args, " -device %s,x-av1=on,max-streams=%u",
-                           pci ? "virtio-video-pci" : "virtio-video-device",
+    g_string_append_printf(args, " -device virtio-%s-%s,x-av1=on"
+                           ",max-streams=%u", config->protocol == VV_MEDIA ?
+                           "media" : "video", pci ? "pci" : "device",
                            config->max_streams);
-    if (config->x_controls) {
+    if (config->protocol == VV_MEDIA) {
+        g_string_append_printf(args, ",hostmem=%s,role=%s", config->mmap ?
+                               VV_HOSTMEM : "0", config->encoder ?
+                               "encoder" : "decoder");
+    } else if (config->protocol == VV_V4L2_UAPI) {
+        g_string_append(args, ",x-v4l2-uapi=on");
+    }
+    if (config->ring) {
+        g_string_append(args, ",packed=on,in_order=on");
+    }
+    /* virtio-media has them anyway */
+    if (config->x_controls && config->protocol != VV_MEDIA) {
         g_string_append(args, ",x-controls=on");
     }
     if (pci) {
@@ -302,6 +389,12 @@ static void vv_find_pci(VVGuest *g, const VVMachine *m)
     }
 }
 
+static uint16_t vv_device_id(const VVGuest *g)
+{
+    return g->protocol == VV_MEDIA ? VIRTIO_MEDIA_DEVICE_ID :
+                                     VIRTIO_VIDEO_DEVICE_ID;
+}
+
 /* QEMU plugs the first device into the last transport */
 static void vv_find_mmio(VVGuest *g, const VVMachine *m)
 {
@@ -309,7 +402,7 @@ static void vv_find_mmio(VVGuest *g, const VVMachine *m)
         uint64_t addr = m->mmio_base + i * m->mmio_size;
 
         if (qtest_readl(g->qts, addr + QVIRTIO_MMIO_DEVICE_ID) ==
-            VIRTIO_VIDEO_DEVICE_ID) {
+            vv_device_id(g)) {
             qvirtio_mmio_init_device(&g->bus->mmio, g->qts, addr,
                                      QVV_PAGE_SIZE);
             g->video.vdev = &g->bus->mmio.vdev;
@@ -318,7 +411,34 @@ static void vv_find_mmio(VVGuest *g, const VVMachine *m)
     }
 }
 
-static bool vv_bring_up(VVGuest *g, const VVMachine *m, Error **errp)
+/* Those of virtio-video: one that speaks V4L2 is a decoder or an encoder */
+static uint64_t vv_features(const VVGuestConfig *config)
+{
+    if (config->protocol != VV_V4L2_UAPI) {
+        return 0;
+    }
+    return 1ull << VIRTIO_VIDEO_F_V4L2_UAPI |
+           1ull << VIRTIO_VIDEO_F_RESOURCE_GUEST_PAGES |
+           1ull << VIRTIO_VIDEO_F_RESOURCE_NON_CONTIG |
+           1ull << (config->encoder ? VIRTIO_VIDEO_F_ENCODER :
+                                      VIRTIO_VIDEO_F_DECODER);
+}
+
+static bool vv_check_mmap(const VVGuest *g, Error **errp)
+{
+    uint64_t size;
+
+    if (g->mmap && (g->protocol != VV_MEDIA ||
+                    !qvm_region(g->driver->video, &size))) {
+        error_setg(errp, "only virtio-media on PCI has MMAP buffers");
+        return false;
+    }
+    return true;
+}
+
+static bool vv_bring_up(VVGuest *g, const VVMachine *m,
+                        const VVGuestConfig *config, const QVVOptions *opts,
+                        Error **errp)
 {
     g_autofree char *why = NULL;
 
@@ -328,18 +448,30 @@ static bool vv_bring_up(VVGuest *g, const VVMachine *m, Error **errp)
     } else {
         vv_find_mmio(g, m);
     }
-    if (!g->video.vdev ||
-        g->video.vdev->device_type != VIRTIO_VIDEO_DEVICE_ID) {
-        error_setg(errp, "machine %s shows no virtio-video device", m->name);
+    if (!g->video.vdev || g->video.vdev->device_type != vv_device_id(g)) {
+        error_setg(errp, "machine %s does not show the device", m->name);
         return false;
     }
     g->driver = qvv_new(&g->video, &g->alloc, g->qts);
     qvv_use_ram_file(g->driver, g->ram, m->ram_base);
-    if (!qvv_start(g->driver, NULL)) {
+    if (!qvv_start(g->driver, opts)) {
         error_setg(errp, "the device refused the features");
         return false;
     }
-    g->caps = qvv_query_caps(g->driver, &why);
+    if (opts->more_features & ~g->driver->features) {
+        error_setg(errp, "the device has no such virtqueues");
+        return false;
+    }
+    if (!vv_check_mmap(g, errp)) {
+        return false;
+    }
+    if (vv_guest_is_media(g)) {
+        g->max_streams = config->max_streams;
+        g->caps = vv_media_query_caps(g->driver, config->encoder, &why);
+    } else {
+        g->max_streams = g->driver->max_streams;
+        g->caps = qvv_query_caps(g->driver, &why);
+    }
     if (!g->caps) {
         error_setg(errp, "the device's capabilities are wrong: %s", why);
         return false;
@@ -353,9 +485,13 @@ VVGuest *vv_guest_start(const VVGuestConfig *config, Error **errp)
     const VVMachine *m = vv_choose(config, g, errp);
     g_autofree char *binary = m ? vv_find_qemu(m, errp) : NULL;
     g_autofree char *args = NULL;
+    QVVOptions opts = { .features = vv_features(config) };
 
     g->log_fd = g->stderr_fd = -1;
-    if (!binary) {
+    g->streams = qlist_new();
+    g->protocol = config->protocol;
+    g->mmap = config->mmap;
+    if (!binary || !vv_parse_ring(config->ring, &opts, errp)) {
         return NULL;
     }
     g->log_fd = memfd_create("qemu-log", 0);
@@ -371,7 +507,7 @@ VVGuest *vv_guest_start(const VVGuestConfig *config, Error **errp)
 
     args = vv_arguments(g, m, config);
     vv_connect(g, binary, args);
-    return vv_bring_up(g, m, errp) ? g_steal_pointer(&g) : NULL;
+    return vv_bring_up(g, m, config, &opts, errp) ? g_steal_pointer(&g) : NULL;
 }
 
 static void vv_free_bus(struct VVTransport *bus)
@@ -408,6 +544,8 @@ void vv_guest_stop(VVGuest *g)
         alloc_destroy(&g->alloc);
     }
     qvv_ram_file_free(g->ram);
+    qobject_unref(g->device);
+    qobject_unref(g->streams);
     if (g->log_fd >= 0) {
         close(g->log_fd);
     }
@@ -415,6 +553,58 @@ void vv_guest_stop(VVGuest *g)
         close(g->stderr_fd);
     }
     g_free(g);
+}
+
+/*
+ * What QEMU says of the device
+ */
+
+void vv_guest_note_stream(VVGuest *g, unsigned id)
+{
+    g_autoptr(QDict) resp = qtest_qmp(g->qts,
+                                      "{ 'execute': 'query-virtio-video' }");
+    QList *devices = qdict_get_qlist(resp, "return");
+    QDict *device = devices ? qobject_to(QDict, qlist_peek(devices)) : NULL;
+    const QListEntry *e;
+
+    if (!device) {
+        return;
+    }
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(device, "streams"), e) {
+        QDict *stream = qobject_to(QDict, qlist_entry_obj(e));
+
+        if (qdict_get_int(stream, "id") == id) {
+            qlist_append(g->streams, qobject_ref(stream));
+        }
+    }
+    qobject_unref(g->device);
+    g->device = qobject_ref(device);
+}
+
+char *vv_guest_text(const VVGuest *g)
+{
+    static const char *const names[] = {
+        [VV_V10] = "virtio-video",
+        [VV_MEDIA] = "virtio-media",
+        [VV_V4L2_UAPI] = "virtio-video (V4L2)",
+    };
+
+    return g_strdup_printf("%s on %s (%s)", names[g->protocol], g->machine,
+                           g->transport);
+}
+
+void vv_guest_json(const VVGuest *g, QDict *dict)
+{
+    qdict_put_str(dict, "machine", g->machine);
+    qdict_put_str(dict, "transport", g->transport);
+    qdict_put_str(dict, "protocol", vv_protocol_name(g->protocol));
+    if (vv_guest_is_media(g)) {
+        qdict_put_str(dict, "memory", g->mmap ? "mmap" : "userptr");
+    }
+    if (g->device) {
+        qdict_put(g->device, "streams", qobject_ref(g->streams));
+        qdict_put(dict, "device", qobject_ref(g->device));
+    }
 }
 
 /*

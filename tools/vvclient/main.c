@@ -8,6 +8,7 @@
 #include "qemu/error-report.h"
 #include "qobject/qjson.h"
 #include "qobject/qnum.h"
+#include "talk.h"
 #include "vvclient.h"
 
 #include <libavutil/log.h>
@@ -23,6 +24,9 @@ static GOptionEntry guest_options[] = {
       "pc, q35, microvm (mmio), or virt, which is aarch64", "MACHINE" },
     { "codec", 0, 0, G_OPTION_ARG_STRING, &args.codec,
       "codec object, such as video-codec-libav,threads=2", "TYPE[,PROP=...]" },
+    { "ring", 0, 0, G_OPTION_ARG_STRING, &args.ring,
+      "what virtqueues are: packed, indirect, event-idx, in-order",
+      "KIND[,KIND...]" },
     { "json", 0, 0, G_OPTION_ARG_NONE, &args.json,
       "print one JSON object on the standard output", NULL },
     { NULL }
@@ -42,6 +46,19 @@ static GOptionEntry decode_options[] = {
       "decode the file so many times at once", "N" },
     { "limit", 0, 0, G_OPTION_ARG_INT, &args.limit,
       "only the first N packets", "N" },
+    { "memory", 0, 0, G_OPTION_ARG_STRING, &args.memory,
+      "with V4L2, whose memory buffers are in: the guest's, or with media on "
+      "PCI the device's; userptr", "userptr|mmap" },
+    { "in-turn", 0, 0, G_OPTION_ARG_NONE, &args.in_turn,
+      "each packet waits for the frame of the one before", NULL },
+    { NULL }
+};
+
+/* Of commands that know all protocols */
+static GOptionEntry protocol_options[] = {
+    { "protocol", 0, 0, G_OPTION_ARG_STRING, &args.protocol,
+      "what is spoken with the device: draft v10, virtio-media, or V4L2's way "
+      "with virtio-video", "v10|media|v4l2-uapi" },
     { NULL }
 };
 
@@ -91,6 +108,16 @@ static GOptionEntry encode_options[] = {
       "encode the file so many times at once", "N" },
     { "limit", 0, 0, G_OPTION_ARG_INT, &args.limit,
       "only the first N frames", "N" },
+    { "memory", 0, 0, G_OPTION_ARG_STRING, &args.memory,
+      "with V4L2, whose memory buffers are in: the guest's, or with media on "
+      "PCI the device's; userptr", "userptr|mmap" },
+    { "in-turn", 0, 0, G_OPTION_ARG_NONE, &args.in_turn,
+      "each frame waits for the coded data of the one before", NULL },
+    { "raw-buffers", 0, 0, G_OPTION_ARG_INT, &args.raw_buffers,
+      "how many buffers frames go round in", "N" },
+    { "scribble", 0, 0, G_OPTION_ARG_NONE, &args.scribble,
+      "change all frames while they are encoded, as a hostile guest does",
+      NULL },
     { NULL }
 };
 
@@ -143,6 +170,7 @@ typedef struct VVCommandInfo {
     bool guest;                 /* takes guest_options, too */
     int (*run)(const VVArgs *args);
     bool encoder;               /* takes encoder_options, too */
+    bool protocol;              /* ... and protocol_options */
 } VVCommandInfo;
 
 static const VVCommandInfo commands[] = {
@@ -160,11 +188,14 @@ static const VVCommandInfo commands[] = {
       "stream's bit depth, each at its own size: the same as of\n"
       "ffmpeg -i FILE -f rawvideo. It needs a raw format that loses nothing.\n"
       "\n"
+      "--in-turn shows whether the codec keeps frames: then nothing comes any\n"
+      "more, and after a minute vvclient gives up.\n"
+      "\n"
       "Examples:\n"
       "  vvclient decode clip.mp4 -o clip.y4m\n"
       "  vvclient decode clip.mp4 --md5 --transport mmio --scatter\n"
       "  vvclient decode clip.mp4 --codec video-codec-libav,threads=4",
-      decode_options, true, vv_cmd_decode },
+      decode_options, true, vv_cmd_decode, false, true },
     { "encode", "FILE",
       "Encodes the video of FILE, a .y4m or anything that libavcodec decodes, "
       "through the device.",
@@ -181,28 +212,31 @@ static const VVCommandInfo commands[] = {
       "--force-key are the device's only.\n"
       "\n"
       "The draft has no frame rate: the device takes 30 frames for a second.\n"
-      "RATE is scaled for that.\n"
+      "RATE is scaled for that. With V4L2 the device is told the frame rate.\n"
       "\n"
       "--set changes controls in the input queue, so that they take effect\n"
-      "at exactly that frame: bitrate, profile, level, bitrate-mode, gop,\n"
-      "b-frames, force-key, min-qp, max-qp, prepend-headers. All but the\n"
-      "first three are not in the draft; vvclient sets x-controls=on for\n"
-      "them.\n"
+      "at exactly that frame; with V4L2, which has no such queue, the frame\n"
+      "waits until the device has taken those before it. Controls are\n"
+      "bitrate, profile, level, bitrate-mode, gop, b-frames, force-key,\n"
+      "min-qp, max-qp, prepend-headers. All but the first three are not in\n"
+      "the draft; vvclient sets x-controls=on for them.\n"
       "\n"
       "Examples:\n"
       "  vvclient encode clip.y4m -c h264 -b 2M -o clip.mp4\n"
       "  vvclient encode clip.mp4 -c vp9 -b 800k --compare\n"
       "  vvclient encode clip.mp4 -c hevc --raw p010 --gop 30 -o clip.hevc\n"
       "  vvclient encode clip.mp4 -c h264 --set 100:bitrate=300k "
-      "--force-key 50",
-      encode_options, true, vv_cmd_encode, true },
+      "--force-key 50\n"
+      "  vvclient encode clip.mp4 -c h264 --protocol media --memory mmap",
+      encode_options, true, vv_cmd_encode, true, true },
     { "transcode", "IN OUT",
       "Decodes the video of IN and encodes it to OUT, with two streams of one "
       "device at once.",
       "Frames go from the decoder's output buffers into the encoder without a\n"
       "copy: the same guest memory is attached to both. Where the size of the\n"
       "frames changes, another file is begun: OUT, then OUT-2 and so on. For\n"
-      "the options see 'vvclient encode --help'.\n"
+      "the options see 'vvclient encode --help'. There is no --protocol: a\n"
+      "device that speaks V4L2 decodes or encodes, so it would take two.\n"
       "\n"
       "Example:\n"
       "  vvclient transcode clip.mp4 clip.webm -c vp9 -b 1M",
@@ -225,7 +259,7 @@ static const VVCommandInfo commands[] = {
       "  rss_idle_stream_kib   QEMU's memory for each open, idle stream\n"
       "\n"
       "Run it on an idle machine.",
-      bench_options, true, vv_cmd_bench },
+      bench_options, true, vv_cmd_bench, false, true },
     { "survive", "GOOD BAD...",
       "Decodes each BAD file and then GOOD, all in one QEMU.",
       "GOOD, of 8 bits, must give the same frames every time. Prints TAP.",
@@ -239,17 +273,22 @@ static const char vv_help[] =
 "SYNOPSIS\n"
 "  vvclient caps   [--json] [GUEST OPTIONS]\n"
 "  vvclient decode FILE [--raw nv12|yu12|p010|xrgb] [-o OUT.y4m] [--md5]\n"
-"                  [--scatter] [--streams N] [--json] [GUEST OPTIONS]\n"
+"                  [--scatter] [--streams N] [--limit N] [--in-turn]\n"
+"                  [--protocol v10|media|v4l2-uapi] [--memory userptr|mmap]\n"
+"                  [--json] [GUEST OPTIONS]\n"
 "  vvclient encode FILE -c h264|hevc|vp8|vp9|mpeg2|mpeg4 [-o OUT] [-b RATE]\n"
 "                  [--raw nv12|yu12|p010|xrgb] [--profile P] [--level L]\n"
 "                  [--bitrate-mode vbr|cbr] [--gop N] [--b-frames N]\n"
 "                  [--min-qp N] [--max-qp N] [--no-prepend-headers]\n"
 "                  [--force-key FRAME,...] [--set FRAME:CONTROL=VALUE]...\n"
 "                  [--compare] [--scatter] [--streams N] [--limit N]\n"
-"                  [--verbose] [--json] [GUEST OPTIONS]\n"
+"                  [--protocol v10|media|v4l2-uapi] [--memory userptr|mmap]\n"
+"                  [--in-turn] [--raw-buffers N] [--scribble] [--verbose]\n"
+"                  [--json] [GUEST OPTIONS]\n"
 "  vvclient transcode IN OUT -c CODEC [--copy] [options as with encode]\n"
 "  vvclient native FILE [-o OUT.y4m] [--md5] [--threads N] [--json]\n"
-"  vvclient bench  FILE [--limit N] [--rounds N] [--json] [GUEST OPTIONS]\n"
+"  vvclient bench  FILE [--limit N] [--rounds N]\n"
+"                  [--protocol v10|media|v4l2-uapi] [--json] [GUEST OPTIONS]\n"
 "  vvclient survive GOOD BAD... [--cuts N] [--seed N] [GUEST OPTIONS]\n"
 "\n"
 "DESCRIPTION\n"
@@ -265,6 +304,8 @@ static const char vv_help[] =
 "                         aarch64; pc for pci, microvm for mmio\n"
 "  --codec TYPE[,PROP=VALUE...]\n"
 "                         codec object; without it the device's default\n"
+"  --ring KIND[,KIND...]  virtqueues with packed, indirect, event-idx or\n"
+"                         in-order; without it split ones\n"
 "\n"
 "  'vvclient COMMAND --help' explains the rest.\n"
 "\n"
@@ -305,6 +346,30 @@ static void vv_usage_error(void)
     exit(2);
 }
 
+static void vv_check_protocol(void)
+{
+    VVProtocol protocol = VV_V10;
+
+    if (args.protocol && !vv_protocol_find(args.protocol, &protocol)) {
+        error_report("--protocol must be v10, media or v4l2-uapi");
+        vv_usage_error();
+    }
+    if (args.memory && strcmp(args.memory, "userptr") &&
+        strcmp(args.memory, "mmap")) {
+        error_report("--memory must be userptr or mmap");
+        vv_usage_error();
+    }
+    if (args.memory && protocol == VV_V10) {
+        error_report("--memory is for --protocol media and v4l2-uapi");
+        vv_usage_error();
+    }
+    if (args.scatter && !g_strcmp0(args.memory, "mmap")) {
+        error_report("--scatter is for the guest's memory, not for MMAP "
+                     "buffers");
+        vv_usage_error();
+    }
+}
+
 static void vv_check_args(const VVCommandInfo *cmd, int argc)
 {
     if (cmd->parameter && strchr(cmd->parameter, ' ')) {
@@ -319,6 +384,11 @@ static void vv_check_args(const VVCommandInfo *cmd, int argc)
     }
     if (args.streams < 1 || args.streams > 256) {
         error_report("--streams must be 1 to 256");
+        vv_usage_error();
+    }
+    vv_check_protocol();
+    if (args.raw_buffers < 0 || args.raw_buffers > VV_MAX_BUFFERS) {
+        error_report("--raw-buffers must be 1 to %d", VV_MAX_BUFFERS);
         vv_usage_error();
     }
     if (args.threads < 0) {
@@ -352,6 +422,9 @@ static int vv_run_command(const VVCommandInfo *cmd, int argc, char **argv)
     }
     if (cmd->options) {
         g_option_context_add_main_entries(context, cmd->options, NULL);
+    }
+    if (cmd->protocol) {
+        g_option_context_add_main_entries(context, protocol_options, NULL);
     }
     if (cmd->guest) {
         g_option_context_add_main_entries(context, guest_options, NULL);

@@ -21,7 +21,6 @@
 #define VV_MPEG_GOP     600
 #define VV_DEF_GOP      60
 #define VV_DEF_BITRATE  (4 * 1000 * 1000)
-#define VV_FPS          30
 
 /* The controls, with a value for each */
 typedef struct VVValues {
@@ -209,8 +208,8 @@ static void vv_native_configure(VVNativeEncoder *n, AVDictionary **opts)
     avctx->width = n->reader->width;
     avctx->height = n->reader->height;
     avctx->pix_fmt = v->deep ? AV_PIX_FMT_YUV420P10 : AV_PIX_FMT_YUV420P;
-    avctx->time_base = (AVRational) { 1, VV_FPS };
-    avctx->framerate = (AVRational) { VV_FPS, 1 };
+    avctx->time_base = av_inv_q(n->enc->rate);
+    avctx->framerate = n->enc->rate;
     avctx->thread_count = 1;
     avctx->bit_rate = v->bitrate;
     avctx->rc_max_rate = avctx->rc_buffer_size = v->max_rate;

@@ -16,6 +16,7 @@
  * @format: VIRTIO_VIDEO_CODED_FORMAT_*
  * @fourcc: of the frames that the device got
  * @limit: number of frames; 0: all
+ * @rate: frames per second that rate control counts on
  * @controls: values at the start, by VVControl; @known: bit by bit, which of
  *            them there are; others get video-codec-libav's default
  */
@@ -24,6 +25,7 @@ typedef struct VVNativeEncoding {
     uint32_t format;
     uint32_t fourcc;
     unsigned limit;
+    AVRational rate;
     const uint32_t *controls;
     uint32_t known;
 } VVNativeEncoding;

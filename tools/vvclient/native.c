@@ -11,6 +11,7 @@
 #include "qapi/error.h"
 #include "native.h"
 
+#include <libavutil/hwcontext.h>
 #include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
 
@@ -20,6 +21,7 @@
 
 typedef struct VVNative {
     const VVMedia *media;
+    AVBufferRef *device;        /* a GPU, or NULL */
     AVCodecContext *avctx;
     AVPacket *packet;
     AVFrame *frame;
@@ -67,13 +69,45 @@ bool vv_native_picture(const AVFrame *av, VVFrame *f, Error **errp)
     return true;
 }
 
+AVBufferRef *vv_native_device(const char *node, Error **errp)
+{
+    AVBufferRef *device = NULL;
+    int ret = av_hwdevice_ctx_create(&device, AV_HWDEVICE_TYPE_VAAPI, node,
+                                     NULL, 0);
+
+    if (ret < 0) {
+        error_setg(errp, "cannot open %s for VA-API: %s",
+                   node ?: "the first render node", av_err2str(ret));
+    }
+    return device;
+}
+
+static enum AVPixelFormat vv_native_gpu_format(AVCodecContext *avctx,
+                                               const enum AVPixelFormat *fmts)
+{
+    for (; *fmts != AV_PIX_FMT_NONE; fmts++) {
+        if (*fmts == AV_PIX_FMT_VAAPI) {
+            return *fmts;
+        }
+    }
+    return AV_PIX_FMT_NONE;
+}
+
+static void vv_native_use_device(VVNative *n)
+{
+    n->avctx->hw_device_ctx = av_buffer_ref(n->device);
+    n->avctx->get_format = vv_native_gpu_format;
+    n->avctx->thread_count = 1;
+}
+
 static bool vv_native_open(VVNative *n, unsigned threads, int side_data,
                            Error **errp)
 {
     const AVCodec *codec;
 
     if (n->media->codec_id == AV_CODEC_ID_AV1) {
-        codec = avcodec_find_decoder_by_name("libdav1d");
+        /* libavcodec's own is for GPUs only */
+        codec = avcodec_find_decoder_by_name(n->device ? "av1" : "libdav1d");
     } else {
         codec = avcodec_find_decoder(n->media->codec_id);
     }
@@ -91,6 +125,9 @@ static bool vv_native_open(VVNative *n, unsigned threads, int side_data,
     if (codec->id == AV_CODEC_ID_H264) {
         /* Order of frames without the container's knowledge of delay */
         n->avctx->strict_std_compliance = FF_COMPLIANCE_STRICT;
+    }
+    if (n->device) {
+        vv_native_use_device(n);
     }
     if (avcodec_open2(n->avctx, codec, NULL) < 0) {
         error_setg(errp, "cannot open libavcodec's decoder %s", codec->name);
@@ -158,6 +195,33 @@ static uint64_t vv_own_cpu_ns(void)
     return ts.tv_sec * 1000000000ull + ts.tv_nsec;
 }
 
+static bool vv_native_run(VVNative *n, unsigned threads, unsigned limit,
+                          int side_data, Error **errp)
+{
+    const VVMedia *media = n->media;
+    VVNativeResult *result = n->result;
+    uint64_t cpu;
+    int64_t start;
+
+    memset(result, 0, sizeof(*result));
+    if (!vv_native_open(n, threads, side_data, errp)) {
+        vv_native_close(n);
+        return false;
+    }
+    limit = limit ? MIN(limit, media->n_packets) : media->n_packets;
+    cpu = vv_own_cpu_ns();
+    start = g_get_monotonic_time();
+    for (unsigned i = 0; i < limit; i++) {
+        vv_native_send(n, i);
+    }
+    avcodec_send_packet(n->avctx, NULL);
+    vv_native_receive(n);
+    result->seconds = (g_get_monotonic_time() - start) / 1e6;
+    result->cpu_ns = vv_own_cpu_ns() - cpu;
+    vv_native_close(n);
+    return true;
+}
+
 bool vv_native_decode(const VVMedia *media, unsigned threads, unsigned limit,
                       int side_data, VVNativeFn fn, void *opaque,
                       VVNativeResult *result, Error **errp)
@@ -165,26 +229,8 @@ bool vv_native_decode(const VVMedia *media, unsigned threads, unsigned limit,
     VVNative n = {
         .media = media, .fn = fn, .opaque = opaque, .result = result
     };
-    uint64_t cpu;
-    int64_t start;
 
-    memset(result, 0, sizeof(*result));
-    if (!vv_native_open(&n, threads, side_data, errp)) {
-        vv_native_close(&n);
-        return false;
-    }
-    limit = limit ? MIN(limit, media->n_packets) : media->n_packets;
-    cpu = vv_own_cpu_ns();
-    start = g_get_monotonic_time();
-    for (unsigned i = 0; i < limit; i++) {
-        vv_native_send(&n, i);
-    }
-    avcodec_send_packet(n.avctx, NULL);
-    vv_native_receive(&n);
-    result->seconds = (g_get_monotonic_time() - start) / 1e6;
-    result->cpu_ns = vv_own_cpu_ns() - cpu;
-    vv_native_close(&n);
-    return true;
+    return vv_native_run(&n, threads, limit, side_data, errp);
 }
 
 typedef struct VVNv12 {
@@ -224,14 +270,62 @@ static void vv_to_nv12(const AVFrame *frame, bool shown, void *opaque)
     }
 }
 
-bool vv_native_decode_nv12(const VVMedia *media, unsigned threads,
-                           unsigned limit, VVNativeResult *result,
-                           Error **errp)
+typedef struct VVDownload {
+    AVFrame *frame[VV_NATIVE_BUFFERS];
+    unsigned next;
+} VVDownload;
+
+static void vv_download(const AVFrame *frame, bool shown, void *opaque)
+{
+    VVDownload *download = opaque;
+    AVFrame *f = download->frame[download->next++ % VV_NATIVE_BUFFERS];
+
+    if (f->width != frame->width || f->height != frame->height) {
+        av_frame_unref(f);
+        f->format = AV_PIX_FMT_NV12;
+        f->width = frame->width;
+        f->height = frame->height;
+        if (av_frame_get_buffer(f, 0) < 0) {
+            g_error("out of memory");
+        }
+    }
+    if (av_hwframe_transfer_data(f, frame, 0) < 0) {
+        f->width = 0;           /* try again with another one */
+    }
+}
+
+static bool vv_native_download(VVNative *n, unsigned limit, Error **errp)
+{
+    VVDownload download = { };
+    bool ok;
+
+    for (int i = 0; i < VV_NATIVE_BUFFERS; i++) {
+        download.frame[i] = av_frame_alloc();
+    }
+    n->fn = vv_download;
+    n->opaque = &download;
+    ok = vv_native_run(n, 1, limit, 0, errp);
+    for (int i = 0; i < VV_NATIVE_BUFFERS; i++) {
+        av_frame_free(&download.frame[i]);
+    }
+    return ok;
+}
+
+bool vv_native_decode_nv12(const VVMedia *media, AVBufferRef *device,
+                           unsigned threads, unsigned limit,
+                           VVNativeResult *result, Error **errp)
 {
     VVNv12 nv12 = { 0 };
-    bool ok = vv_native_decode(media, threads, limit, 0, vv_to_nv12, &nv12,
-                               result, errp);
+    VVNative n = {
+        .media = media, .device = device, .fn = vv_to_nv12, .opaque = &nv12,
+        .result = result
+    };
+    bool ok;
 
+    if (device) {
+        return vv_native_download(&n, limit, errp);
+    }
+    ok = vv_native_run(&n, threads, limit, 0, errp);
     sws_freeContext(nv12.sws);
     for (int i = 0; i < VV_NATIVE_BUFFERS; i++) {
         g_free(nv12.buffer[i]);

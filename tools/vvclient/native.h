@@ -33,6 +33,14 @@ typedef struct VVNativeResult {
 } VVNativeResult;
 
 /**
+ * vv_native_device - opens a GPU for VA-API
+ * @node: its render node; NULL: the first
+ *
+ * Returns: to be freed with av_buffer_unref(); NULL with @errp set
+ */
+AVBufferRef *vv_native_device(const char *node, Error **errp);
+
+/**
  * vv_native_decode - decodes the first packets of a file
  * @threads: as video-codec-libav's property: 0 is one for each processor
  * @limit: number of packets; 0: all
@@ -55,9 +63,11 @@ bool vv_native_picture(const AVFrame *av, VVFrame *f, Error **errp);
 /**
  * vv_native_decode_nv12 - the same, each frame converted to NV12 into one of
  * a few buffers, as the device does for its guest
+ * @device: the GPU that decodes, with one thread; its frames are downloaded.
+ *          NULL: in software
  */
-bool vv_native_decode_nv12(const VVMedia *media, unsigned threads,
-                           unsigned limit, VVNativeResult *result,
-                           Error **errp);
+bool vv_native_decode_nv12(const VVMedia *media, AVBufferRef *device,
+                           unsigned threads, unsigned limit,
+                           VVNativeResult *result, Error **errp);
 
 #endif

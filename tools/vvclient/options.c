@@ -10,6 +10,22 @@
 #include "standard-headers/drm/drm_fourcc.h"
 #include "options.h"
 
+VVGuestConfig vv_guest_options(const VVArgs *args)
+{
+    VVGuestConfig config = {
+        .machine = args->machine,
+        .transport = args->transport,
+        .codec = args->codec,
+        .ring = args->ring,
+        .mmap = !g_strcmp0(args->memory, "mmap"),
+    };
+
+    if (args->protocol) {
+        vv_protocol_find(args->protocol, &config.protocol);
+    }
+    return config;
+}
+
 static const VVRawInfo vv_raws[] = {
     { "nv12", DRM_FORMAT_NV12, 8 },
     { "yu12", DRM_FORMAT_YUV420, 8 },

@@ -8,7 +8,11 @@
 #define VVCLIENT_OPTIONS_H
 
 #include "controls.h"
+#include "guest.h"
 #include "vvclient.h"
+
+/* What the options of all commands say of the guest */
+VVGuestConfig vv_guest_options(const VVArgs *args);
 
 /**
  * struct VVRawInfo - a raw format

@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qobject/qlist.h"
 #include "hw/virtio/virtio-video-wire.h"
 #include "native.h"
 #include "outcome.h"
@@ -21,6 +22,7 @@ VVOutcome *vv_outcome_new(void)
     o->coded = vv_coded_array_new();
     o->pts = g_array_new(false, false, sizeof(int64_t));
     o->mux.pts = o->pts;
+    o->qps = g_array_new(false, false, sizeof(VVRange));
     o->seen = g_byte_array_new();
     return o;
 }
@@ -30,6 +32,7 @@ void vv_outcome_free(VVOutcome *o)
     if (o) {
         g_array_unref(o->coded);
         g_array_unref(o->pts);
+        g_array_unref(o->qps);
         g_byte_array_unref(o->seen);
         g_free(o);
     }
@@ -37,7 +40,10 @@ void vv_outcome_free(VVOutcome *o)
 
 void vv_outcome_add_frame(VVOutcome *o, int64_t pts)
 {
+    const VVRange none = { INT_MAX, INT_MIN };
+
     g_array_append_val(o->pts, pts);
+    g_array_append_val(o->qps, none);
     g_byte_array_append(o->seen, &(uint8_t) { 0 }, 1);
 }
 
@@ -100,35 +106,39 @@ typedef struct VVMeasure {
     VVOutcome *outcome;
     const char *path;
     VVReader *reader;           /* NULL before the first frame */
+    unsigned depth;             /* that it gives */
     VVFrame source;
     VVFrame decoded;
     uint64_t read;              /* frames of the source */
     Error *err;
 } VVMeasure;
 
-static void vv_measure_qp(VVOutcome *o, int qp)
+static void vv_measure_qp(VVOutcome *o, VVRange *range, int qp)
 {
     if (o->mux.codec_id == AV_CODEC_ID_MPEG4) {
         qp /= 2;        /* libavcodec tells it in the units of MPEG-2 */
     }
     o->min_qp = o->has_qp ? MIN(o->min_qp, qp) : qp;
     o->max_qp = o->has_qp ? MAX(o->max_qp, qp) : qp;
+    range->min = MIN(range->min, qp);
+    range->max = MAX(range->max, qp);
     o->has_qp = true;
 }
 
 /* The quantizer of each block, as the decoder has found it */
-static void vv_measure_qps(VVOutcome *o, const AVFrame *av)
+static void vv_measure_qps(VVOutcome *o, uint64_t frame, const AVFrame *av)
 {
+    VVRange *range = &g_array_index(o->qps, VVRange, frame);
     const AVFrameSideData *side =
         av_frame_get_side_data(av, AV_FRAME_DATA_VIDEO_ENC_PARAMS);
     AVVideoEncParams *par = side ? (AVVideoEncParams *)side->data : NULL;
 
     for (unsigned i = 0; par && i < par->nb_blocks; i++) {
-        vv_measure_qp(o, par->qp +
+        vv_measure_qp(o, range, par->qp +
                       av_video_enc_params_block(par, i)->delta_qp);
     }
     if (par && !par->nb_blocks) {
-        vv_measure_qp(o, par->qp);
+        vv_measure_qp(o, range, par->qp);
     }
 }
 
@@ -143,13 +153,16 @@ static void vv_measure_frame(const AVFrame *av, bool shown, void *opaque)
         return;
     }
     frame = g_array_index(coded, VVCoded, av->pts).frame;
-    vv_measure_qps(m->outcome, av);
+    vv_measure_qps(m->outcome, frame, av);
     if (!vv_native_picture(av, &m->decoded, &m->err)) {
         return;
     }
-    if (!m->reader) {
+    if (m->depth != m->decoded.depth) {
         /* To be compared at the depth that was encoded */
+        vv_reader_free(m->reader);
         m->reader = vv_reader_open(m->path, m->decoded.depth, &m->err);
+        m->depth = m->decoded.depth;
+        m->read = 0;
     }
     while (!m->err && m->read <= frame) {
         if (!vv_reader_next(m->reader, &m->source, &pts, &m->err)) {
@@ -249,6 +262,21 @@ char *vv_outcome_text(const VVOutcome *o)
                            o->bytes, vv_outcome_bitrate(o) / 1000);
 }
 
+static QList *vv_qps_json(const VVOutcome *o)
+{
+    QList *list = qlist_new();
+
+    for (unsigned i = 0; i < o->qps->len; i++) {
+        const VVRange *range = &g_array_index(o->qps, VVRange, i);
+        QList *pair = qlist_new();
+
+        qlist_append_int(pair, range->min);
+        qlist_append_int(pair, range->max);
+        qlist_append(list, pair);
+    }
+    return list;
+}
+
 void vv_outcome_json(const VVOutcome *o, QDict *dict)
 {
     qdict_put_int(dict, "key_frames", o->keys);
@@ -262,6 +290,7 @@ void vv_outcome_json(const VVOutcome *o, QDict *dict)
     if (o->has_qp) {
         qdict_put_int(dict, "min_qp", o->min_qp);
         qdict_put_int(dict, "max_qp", o->max_qp);
+        qdict_put(dict, "qps", vv_qps_json(o));
     }
 }
 

@@ -11,6 +11,11 @@
 #include "muxer.h"
 #include "quality.h"
 
+/* From a number to another; INT_MAX and INT_MIN: there are none */
+typedef struct VVRange {
+    int min, max;
+} VVRange;
+
 /**
  * struct VVOutcome - frames of one size, coded
  * @coded: of VVCoded, in coding order; their frames are numbered from @first
@@ -23,6 +28,7 @@
  * @has_qp: the decoder tells quantizers; then those of all blocks are from
  * @min_qp: to
  * @max_qp: in the coded format's own units
+ * @qps: for each frame: VVRange of its blocks' quantizers, if @has_qp
  * @seen: for each frame: 1 if it is there
  */
 typedef struct VVOutcome {
@@ -38,6 +44,7 @@ typedef struct VVOutcome {
     bool has_qp;
     int min_qp;
     int max_qp;
+    GArray *qps;
     GByteArray *seen;
 } VVOutcome;
 

@@ -36,9 +36,10 @@ static uint64_t vv_row_error_16(const uint8_t *a, const uint8_t *b, uint32_t n)
 
 bool vv_quality_add(VVQuality *q, const VVFrame *a, const VVFrame *b)
 {
+    const double peak = (1 << a->depth) - 1;
+
     if (a->width != b->width || a->height != b->height ||
-        a->depth != b->depth || a->chroma_444 != b->chroma_444 ||
-        (q->frames && a->depth != q->depth)) {
+        a->depth != b->depth || a->chroma_444 != b->chroma_444) {
         return false;
     }
     q->depth = a->depth;
@@ -48,19 +49,20 @@ bool vv_quality_add(VVQuality *q, const VVFrame *a, const VVFrame *b)
         const uint32_t n = len / (a->depth > 8 ? 2 : 1);
         const uint8_t *x = vv_frame_plane(a, p);
         const uint8_t *y = vv_frame_plane(b, p);
+        uint64_t error = 0;
 
         for (uint32_t i = 0; i < vv_frame_rows(a, p); i++) {
-            q->error[p] += (a->depth > 8 ? vv_row_error_16 : vv_row_error_8)(
+            error += (a->depth > 8 ? vv_row_error_16 : vv_row_error_8)(
                 x + (size_t)i * len, y + (size_t)i * len, n);
             q->samples[p] += n;
         }
+        q->error[p] += error / (peak * peak);
     }
     return true;
 }
 
 double vv_quality_psnr(const VVQuality *q, int plane)
 {
-    const double peak = (1 << q->depth) - 1;
     double error = 0;
     double samples = 0;
 
@@ -73,6 +75,5 @@ double vv_quality_psnr(const VVQuality *q, int plane)
     if (!samples) {
         return 0;
     }
-    return error > 0 ? 10 * log10(peak * peak * samples / error) :
-                       VV_PSNR_EQUAL;
+    return error > 0 ? 10 * log10(samples / error) : VV_PSNR_EQUAL;
 }

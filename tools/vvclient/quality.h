@@ -14,10 +14,10 @@
 
 /**
  * struct VVQuality - squared errors of many pictures
- * @error: their sum, of each plane
+ * @error: their sum, of each plane; 1 is the largest that a sample can have
  * @samples: that were compared, of each plane
  * @frames: that were compared
- * @depth: bits of a sample
+ * @depth: bits of a sample, of the last picture
  */
 typedef struct VVQuality {
     double error[VV_FRAME_PLANES];

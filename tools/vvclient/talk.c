@@ -180,8 +180,10 @@ static bool vv_wait_failure(VVTalk *t)
 
 bool vv_close(VVTalk *t)
 {
-    g_autoptr(QVVEvent) ev = vv_answer(t, qvv_close(t->drv, t->id), "CLOSE");
+    g_autoptr(QVVEvent) ev = NULL;
 
+    vv_guest_note_stream(t->guest, t->id);
+    ev = vv_answer(t, qvv_close(t->drv, t->id), "CLOSE");
     return ev && (!vv_refused(ev) || vv_wait_failure(t));
 }
 

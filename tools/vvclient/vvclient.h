@@ -15,15 +15,20 @@
  * @more: the other files of `vvclient survive`
  * @raw: name of a raw format, or NULL
  * @output: path of a .y4m, or NULL
- * @machine: see VVGuestConfig, as @transport and @codec
+ * @machine: see VVGuestConfig, as @transport, @codec and @ring
+ * @protocol: "v10", "media" or "v4l2-uapi", or NULL
+ * @memory: "userptr" or "mmap", or NULL
  * @threads: of `vvclient native`
  * @limit: packets; -1: the command's default
+ * @in_turn: each packet or frame waits for what the one before becomes
+ * @scribble: change frames while they are encoded
  * @rounds: of the benchmark
  * @coded: name of a coded format, as those below of `vvclient encode`
  * @bitrate, ..., @max_qp: values of controls, or NULL
  * @no_prepend: headers only before the first key frame
  * @force_key: "FRAME,FRAME,..." or NULL
  * @set: "FRAME:CONTROL=VALUE", or NULL
+ * @raw_buffers: of frames to encode; 0: some
  * @compare: encode natively, too
  * @copy: of `vvclient transcode`: frames are copied
  * @verbose: say more
@@ -37,12 +42,17 @@ typedef struct VVArgs {
     char *machine;
     char *transport;
     char *codec;
+    char *ring;
+    char *protocol;
+    char *memory;
     gboolean md5;
     gboolean scatter;
     gboolean json;
     int streams;
     int threads;
     int limit;
+    gboolean in_turn;
+    gboolean scribble;
     int rounds;
     char *coded;
     char *bitrate;
@@ -56,6 +66,7 @@ typedef struct VVArgs {
     gboolean no_prepend;
     char *force_key;
     char **set;
+    int raw_buffers;
     gboolean compare;
     gboolean copy;
     gboolean verbose;

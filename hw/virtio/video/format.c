@@ -38,11 +38,6 @@ static const FormatInfo *format_find(uint32_t fourcc)
     return NULL;
 }
 
-bool video_format_is_known(uint32_t fourcc)
-{
-    return format_find(fourcc) != NULL;
-}
-
 /*
  * V4L2 derives the strides of the chroma planes from that of luma: equal for
  * two planes, half for three.  So start from chroma, which makes all of them
@@ -91,6 +86,12 @@ bool video_format_equal(const VideoRawFormat *a, const VideoRawFormat *b)
            a->stride_align == b->stride_align &&
            a->height_align == b->height_align &&
            a->plane_align == b->plane_align;
+}
+
+bool video_rect_equal(const VideoRect *a, const VideoRect *b)
+{
+    return a->left == b->left && a->top == b->top &&
+           a->width == b->width && a->height == b->height;
 }
 
 uint32_t video_align_closest(uint32_t value, uint32_t mask)

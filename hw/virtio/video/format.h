@@ -63,14 +63,14 @@ typedef struct VideoLayout {
     unsigned n_buffers;
 } VideoLayout;
 
-/** video_format_is_known: can frames of @fourcc be laid out? */
-bool video_format_is_known(uint32_t fourcc);
-
 /** video_format_layout: lay out a frame; @format's fourcc is known. */
 void video_format_layout(const VideoRawFormat *format, VideoLayout *layout);
 
 /** video_format_equal: same format, size and alignments? */
 bool video_format_equal(const VideoRawFormat *a, const VideoRawFormat *b);
+
+/** video_rect_equal: same place, same size? */
+bool video_rect_equal(const VideoRect *a, const VideoRect *b);
 
 /**
  * video_align_closest: the supported alignment closest to @value.

@@ -22,12 +22,16 @@ typedef struct VideoMemEntry {
  * @num_entries: number of @entries for each buffer, 0 behind the last buffer
  * @n_buffers: number of buffers
  * @entries: entries of all buffers, one after the other
+ * @any_bytes: entries need not be whole pages
+ * @never: RAM that they must not be in; may be NULL
  */
 typedef struct VideoAttach {
     uint32_t resource_id;
     uint32_t num_entries[VIDEO_MAX_PLANES];
     unsigned n_buffers;
     VideoMemEntry *entries;
+    bool any_bytes;
+    const MemoryRegion *never;
 } VideoAttach;
 
 /* A set of parameters: the coded side's or the raw side's */

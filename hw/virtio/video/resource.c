@@ -21,6 +21,15 @@ typedef struct Pieces {
     GArray *xlat;       /* hwaddr */
 } Pieces;
 
+static void pieces_init(Pieces *p)
+{
+    *p = (Pieces) {
+        .iov = g_array_new(false, false, sizeof(struct iovec)),
+        .regions = g_array_new(false, false, sizeof(MemoryRegion *)),
+        .xlat = g_array_new(false, false, sizeof(hwaddr)),
+    };
+}
+
 static int entry_compare(const void *a, const void *b)
 {
     const VideoMemEntry *x = a, *y = b;
@@ -29,15 +38,17 @@ static int entry_compare(const void *a, const void *b)
 }
 
 /* What can be said of the entries without looking at memory. */
-static bool entries_check(const VideoMemEntry *entries, size_t n, Error **errp)
+static bool entries_check(const VideoMemEntry *entries, size_t n,
+                          bool any_bytes, Error **errp)
 {
+    uint64_t align = any_bytes ? 1 : VIDEO_GUEST_PAGE_SIZE;
     g_autofree VideoMemEntry *sorted = g_memdup2(entries, n * sizeof(*entries));
 
     for (size_t i = 0; i < n; i++) {
         const VideoMemEntry *e = &entries[i];
 
         if (!e->length ||
-            !QEMU_IS_ALIGNED(e->addr | e->length, VIDEO_GUEST_PAGE_SIZE)) {
+            !QEMU_IS_ALIGNED(e->addr | e->length, align)) {
             error_setg(errp, "entry %zu, 0x%" PRIx64 " + 0x%x, "
                        "is not made of whole pages", i, e->addr, e->length);
             return false;
@@ -91,7 +102,8 @@ static bool is_plain_ram(MemoryRegion *mr)
 }
 
 static bool pieces_add_entry(Pieces *p, AddressSpace *as,
-                             const VideoMemEntry *entry, bool is_write,
+                             const VideoMemEntry *entry,
+                             const MemoryRegion *never, bool is_write,
                              unsigned max_pieces, Error **errp)
 {
     hwaddr addr = entry->addr;
@@ -106,6 +118,10 @@ static bool pieces_add_entry(Pieces *p, AddressSpace *as,
 
         if (!len || !is_plain_ram(mr)) {
             error_setg(errp, "0x%" HWADDR_PRIx " is not RAM", addr);
+            return false;
+        }
+        if (mr == never) {
+            error_setg(errp, "0x%" HWADDR_PRIx " is the device's", addr);
             return false;
         }
         pieces_add(p, mr, xlat, len);
@@ -140,17 +156,16 @@ static void pieces_finish(Pieces *p, VideoBuffer *buf)
 
 static bool buffer_map(VideoBuffer *buf, AddressSpace *as,
                        const VideoMemEntry *entries, uint32_t n,
-                       bool is_write, unsigned max_pieces, Error **errp)
+                       const MemoryRegion *never, bool is_write,
+                       unsigned max_pieces, Error **errp)
 {
-    Pieces p = {
-        .iov = g_array_new(false, false, sizeof(struct iovec)),
-        .regions = g_array_new(false, false, sizeof(MemoryRegion *)),
-        .xlat = g_array_new(false, false, sizeof(hwaddr)),
-    };
+    Pieces p;
     bool ok = true;
 
+    pieces_init(&p);
     for (uint32_t i = 0; ok && i < n; i++) {
-        ok = pieces_add_entry(&p, as, &entries[i], is_write, max_pieces, errp);
+        ok = pieces_add_entry(&p, as, &entries[i], never, is_write, max_pieces,
+                              errp);
     }
     pieces_finish(&p, buf);
     return ok;
@@ -168,6 +183,12 @@ static void buffer_unmap(VideoBuffer *buf)
     *buf = (VideoBuffer) { };
 }
 
+static size_t buffer_host_bytes(const VideoBuffer *buf)
+{
+    return buf->mem.niov * (sizeof(struct iovec) + sizeof(size_t) +
+                            sizeof(MemoryRegion *) + sizeof(hwaddr));
+}
+
 bool video_resource_attach(VideoResource *res, AddressSpace *as,
                            const VideoAttach *attach, bool is_write,
                            unsigned max_pieces, Error **errp)
@@ -179,23 +200,34 @@ bool video_resource_attach(VideoResource *res, AddressSpace *as,
     for (unsigned i = 0; i < attach->n_buffers; i++) {
         n += attach->num_entries[i];
     }
-    if (!entries_check(entries, n, errp)) {
+    if (!entries_check(entries, n, attach->any_bytes, errp)) {
         return false;
     }
 
     for (unsigned i = 0; i < attach->n_buffers; i++) {
         res->n_buffers++;
         if (!buffer_map(&res->buffers[i], as, entries, attach->num_entries[i],
-                        is_write, max_pieces, errp)) {
+                        attach->never, is_write, max_pieces, errp)) {
             video_resource_detach(res);
             return false;
         }
-        res->host_bytes += res->buffers[i].mem.niov *
-                           (sizeof(struct iovec) + sizeof(size_t) +
-                            sizeof(MemoryRegion *) + sizeof(hwaddr));
+        res->host_bytes += buffer_host_bytes(&res->buffers[i]);
         entries += attach->num_entries[i];
     }
     return true;
+}
+
+void video_resource_attach_ram(VideoResource *res, MemoryRegion *ram,
+                               hwaddr offset, size_t size)
+{
+    Pieces p;
+
+    assert(!res->n_buffers && !res->queued);
+    pieces_init(&p);
+    pieces_add(&p, ram, offset, size);
+    pieces_finish(&p, &res->buffers[0]);
+    res->n_buffers = 1;
+    res->host_bytes = buffer_host_bytes(&res->buffers[0]);
 }
 
 void video_resource_detach(VideoResource *res)

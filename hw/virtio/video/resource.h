@@ -58,8 +58,9 @@ typedef struct VideoResource {
  * @max_pieces: limit for the number of pieces in host memory
  * @errp: what is wrong with which entry
  *
- * Every byte must be plain RAM; entries must be page-aligned, not empty, must
- * not wrap and not overlap.  Spec: RESOURCE_GUEST_PAGES.
+ * Every byte must be plain RAM; entries must be page-aligned (unless @attach
+ * says that they need not be), not empty, must not wrap and not overlap.
+ * Spec: RESOURCE_GUEST_PAGES.
  *
  * The memory is pinned: with a vIOMMU, what the guest unmaps there stays the
  * device's until the resource is detached.
@@ -69,6 +70,13 @@ typedef struct VideoResource {
 bool video_resource_attach(VideoResource *res, AddressSpace *as,
                            const VideoAttach *attach, bool is_write,
                            unsigned max_pieces, Error **errp);
+
+/**
+ * video_resource_attach_ram: @size bytes from @offset of the device's own RAM
+ * become the one buffer of a resource without memory.
+ */
+void video_resource_attach_ram(VideoResource *res, MemoryRegion *ram,
+                               hwaddr offset, size_t size);
 
 /** video_resource_detach: undo attach; harmless if there is no memory. */
 void video_resource_detach(VideoResource *res);

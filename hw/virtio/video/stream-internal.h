@@ -12,18 +12,20 @@
 #ifndef HW_VIRTIO_VIDEO_STREAM_INTERNAL_H
 #define HW_VIRTIO_VIDEO_STREAM_INTERNAL_H
 
+#include "qemu/timer.h"
 #include "stream.h"
 
 /* A command in the input queue. */
 typedef struct VideoCommand {
     VideoCommandType type;      /* RESOURCE_QUEUE, DRAIN, SET_ or GET_PARAMS */
     uint64_t cookie;
-    bool sent;                  /* the session works on it */
+    bool sent;                  /* the session works on it, or gets it next */
     uint32_t resource_id;       /* RESOURCE_QUEUE */
     uint64_t timestamp;         /* RESOURCE_QUEUE */
-    VideoCodecInput *in;        /* RESOURCE_QUEUE of coded data, until sent */
-    uint32_t offsets[VIDEO_MAX_PLANES]; /* RESOURCE_QUEUE of a frame */
+    uint32_t offsets[VIDEO_MAX_PLANES]; /* RESOURCE_QUEUE: of each plane */
     uint32_t sizes[VIDEO_MAX_PLANES];
+    VideoCodecInput *in;        /* RESOURCE_QUEUE: until the session has it */
+    size_t copied;              /* bytes of coded data that are in @in */
     VideoParams *params;        /* SET_PARAMS, GET_PARAMS */
     bool main;                  /* SET_PARAMS, GET_PARAMS: not in order */
     bool drained;               /* DRAIN, SET_PARAMS: the codec is done */
@@ -47,6 +49,7 @@ struct VideoStream {
 
     VideoStreamState state;
     uint64_t close_cookie;
+    QEMUTimer close_timer;      /* CLOSING, FAILED: waits for the worker */
     VideoCodecSession *session; /* from the first input on */
 
     /* Parameters */
@@ -58,6 +61,7 @@ struct VideoStream {
     bool known;                 /* the coded stream told @raw's size */
     VideoRect visible;          /* @known: its visible rectangle */
     /* Encoder */
+    uint32_t rate_num, rate_den;    /* frames per second */
     VideoControls controls;     /* FORCE_KEY_FRAME: 1 until a frame went in */
 
     /* Queues */
@@ -70,6 +74,7 @@ struct VideoStream {
     bool blocked;               /* the output queue */
     bool owes_last;             /* @blocked: the next output comes back empty */
     VideoQueueCounters counters[VIDEO_QUEUE__MAX];
+    QTAILQ_ENTRY(VideoStream) copying;      /* if there is data to copy */
 };
 
 /*
@@ -100,6 +105,15 @@ void video_stream_answer_params(VideoStream *stream, VideoCommandType type,
 
 /* There is an output again: a DRAIN may wait for one. */
 void video_stream_continue_drain(VideoStream *stream);
+
+/* What a session would be opened with now. */
+VideoCodecParams video_stream_codec_params(VideoStream *stream);
+
+/*
+ * Does the session have to stay, since too many workers have been left behind
+ * and not ended yet?
+ */
+bool video_stream_must_keep_session(VideoStream *stream);
 
 /*
  * What the session was opened for has changed: the next input starts another.
@@ -150,12 +164,6 @@ void video_stream_detach_all(VideoStream *stream);
 /* Default values for everything. */
 void video_stream_init_params(VideoStream *stream);
 
-/* The sizes that the current coded format can have */
-VideoSizes video_stream_sizes(VideoStream *stream);
-
-/* Is raw format @fourcc linked with the current coded format? */
-bool video_stream_raw_linked(VideoStream *stream, uint32_t fourcc);
-
 /*
  * Does a SET_PARAMS start with an implicit drain?
  * @main: it is on the main queue
@@ -173,6 +181,9 @@ void video_stream_apply_params(VideoStream *stream, VideoParams *params,
 /* Answer a GET_PARAMS. */
 void video_stream_answer_get(VideoStream *stream, VideoSet set,
                              uint64_t cookie);
+
+/* For the trace: the format is another. */
+void video_stream_trace_format(const VideoStream *stream);
 
 /* Append the raw format and crop rectangle to @params. */
 void video_stream_add_raw(VideoStream *stream, VideoParams *params);

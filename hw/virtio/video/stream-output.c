@@ -266,9 +266,7 @@ void video_stream_output_done(void *opaque, VideoCodecOutput *out)
     uint64_t bytes = 0;
 
     if (out->corrupt) {
-        video_stream_guest_error(stream, "what was made of timestamp %" PRIu64
-                                 " may be corrupt, or does not fit",
-                                 out->timestamp);
+        trace_video_stream_bad_output(stream->name, out->timestamp);
     }
     if (stream->direction == VIDEO_ENCODE) {
         event.n_planes = 1;

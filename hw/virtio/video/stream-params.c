@@ -56,11 +56,11 @@ void video_stream_detach_all(VideoStream *stream)
 }
 
 /* What can be said before the memory is looked at. */
-static bool stream_check_attach(VideoStream *stream, VideoSet set,
+static bool stream_check_attach(VideoStream *stream, VideoQueue queue,
                                 const VideoResource *res,
                                 const VideoAttach *attach, Error **errp)
 {
-    VideoQueue queue = video_stream_set_queue(stream, set);
+    bool coded = queue == video_stream_set_queue(stream, VIDEO_SET_CODED);
 
     if (!res) {
         error_setg(errp, "resource %u of %u", attach->resource_id,
@@ -71,7 +71,7 @@ static bool stream_check_attach(VideoStream *stream, VideoSet set,
         error_setg(errp, "resource %u is in use", attach->resource_id);
         return false;
     }
-    if (set == VIDEO_SET_CODED && attach->n_buffers > 1) {
+    if (coded && attach->n_buffers > 1) {
         error_setg(errp, "a coded resource has one buffer");
         return false;
     }
@@ -84,30 +84,19 @@ static bool stream_check_attach(VideoStream *stream, VideoSet set,
     return true;
 }
 
-static bool stream_attach(VideoStream *stream, VideoSet set,
-                          const VideoAttach *attach, Error **errp)
+/* What can be said when it has been looked at; undone if it is not to be */
+static bool stream_accept_attach(VideoStream *stream, VideoQueue queue,
+                                 VideoResource *res, Error **errp)
 {
-    VideoStreamContext *ctx = stream->ctx;
-    VideoQueue queue = video_stream_set_queue(stream, set);
-    VideoResource *res = video_stream_resource(stream, queue,
-                                               attach->resource_id);
+    uint32_t max = stream->ctx->max_coded_size;
+    bool coded = queue == video_stream_set_queue(stream, VIDEO_SET_CODED);
 
-    if (!stream_check_attach(stream, set, res, attach, errp)) {
-        return false;
-    }
-    stream_detach(stream, res);
-    if (!video_resource_attach(res, ctx->as, attach,
-                               queue == VIDEO_QUEUE_OUTPUT,
-                               ctx->max_entries, errp)) {
-        return false;
-    }
     if (!video_stream_charge(stream, res->host_bytes)) {
         video_resource_detach(res);
         error_setg(errp, "too much memory");
         return false;
     }
-    if (set == VIDEO_SET_CODED &&
-        res->buffers[0].mem.size > ctx->max_coded_size) {
+    if (coded && res->buffers[0].mem.size > max) {
         error_setg(errp, "%zu bytes are more than max-coded-size",
                    res->buffers[0].mem.size);
         stream_detach(stream, res);
@@ -116,12 +105,59 @@ static bool stream_attach(VideoStream *stream, VideoSet set,
     return true;
 }
 
+bool video_stream_attach(VideoStream *stream, VideoQueue queue,
+                         const VideoAttach *attach, Error **errp)
+{
+    VideoStreamContext *ctx = stream->ctx;
+    VideoResource *res = video_stream_resource(stream, queue,
+                                               attach->resource_id);
+
+    if (!stream_check_attach(stream, queue, res, attach, errp)) {
+        return false;
+    }
+    stream_detach(stream, res);
+    return video_resource_attach(res, ctx->as, attach,
+                                 queue == VIDEO_QUEUE_OUTPUT,
+                                 ctx->max_entries, errp) &&
+           stream_accept_attach(stream, queue, res, errp);
+}
+
+bool video_stream_attach_ram(VideoStream *stream, VideoQueue queue,
+                             uint32_t resource_id, MemoryRegion *ram,
+                             hwaddr offset, size_t size, Error **errp)
+{
+    VideoResource *res = video_stream_resource(stream, queue, resource_id);
+    VideoAttach attach = {
+        .resource_id = resource_id,
+        .num_entries = { 1 },
+        .n_buffers = 1,
+    };
+
+    if (!stream_check_attach(stream, queue, res, &attach, errp)) {
+        return false;
+    }
+    stream_detach(stream, res);
+    video_resource_attach_ram(res, ram, offset, size);
+    return stream_accept_attach(stream, queue, res, errp);
+}
+
+void video_stream_detach(VideoStream *stream, VideoQueue queue,
+                         uint32_t resource_id)
+{
+    VideoResource *res = video_stream_resource(stream, queue, resource_id);
+
+    if (res) {
+        assert(!res->queued);
+        stream_detach(stream, res);
+    }
+}
+
 /*
  * What the codec can do
  */
 
-static const VideoCodedCaps *stream_coded_caps(VideoStream *stream,
-                                               VideoCodedFormat coded)
+const VideoCodedCaps *video_stream_coded_caps(VideoStream *stream,
+                                              VideoCodedFormat coded)
 {
     const VideoCodecCaps *caps = &stream->ctx->caps;
     bool encode = stream->direction == VIDEO_ENCODE;
@@ -139,7 +175,8 @@ static const VideoCodedCaps *stream_coded_caps(VideoStream *stream,
 bool video_stream_raw_linked(VideoStream *stream, uint32_t fourcc)
 {
     const VideoCodecCaps *caps = &stream->ctx->caps;
-    const VideoCodedCaps *coded = stream_coded_caps(stream, stream->coded);
+    const VideoCodedCaps *coded = video_stream_coded_caps(stream,
+                                                          stream->coded);
 
     for (unsigned i = 0; i < caps->n_raws; i++) {
         if (caps->raws[i] == fourcc) {
@@ -153,12 +190,12 @@ bool video_stream_raw_linked(VideoStream *stream, uint32_t fourcc)
 static uint32_t stream_first_raw(VideoStream *stream)
 {
     return stream->ctx->caps.raws[
-        ctz32(stream_coded_caps(stream, stream->coded)->raw_mask)];
+        ctz32(video_stream_coded_caps(stream, stream->coded)->raw_mask)];
 }
 
 VideoSizes video_stream_sizes(VideoStream *stream)
 {
-    return video_coded_sizes(stream_coded_caps(stream, stream->coded),
+    return video_coded_sizes(video_stream_coded_caps(stream, stream->coded),
                              stream->ctx->max_width, stream->ctx->max_height);
 }
 
@@ -167,7 +204,7 @@ VideoSizes video_stream_sizes(VideoStream *stream)
  */
 
 /* Returns: false if there is none. */
-static bool stream_adjust_raw(VideoStream *stream, VideoRawFormat *raw)
+bool video_stream_adjust_raw(VideoStream *stream, VideoRawFormat *raw)
 {
     VideoSizes sizes = video_stream_sizes(stream);
 
@@ -244,10 +281,10 @@ static bool param_is_change(VideoStream *stream, VideoSet set,
     switch (param->type) {
     case VIDEO_PARAM_CODED_FORMAT:
         return param->coded != stream->coded &&
-               stream_coded_caps(stream, param->coded);
+               video_stream_coded_caps(stream, param->coded);
     case VIDEO_PARAM_RAW_FORMAT:
         raw = param->raw;
-        return stream_adjust_raw(stream, &raw) &&
+        return video_stream_adjust_raw(stream, &raw) &&
                !video_format_equal(&raw, &stream->raw);
     case VIDEO_PARAM_CROP:
         /* Where an encoder's picture starts can be another for each frame */
@@ -264,6 +301,16 @@ static bool param_is_change(VideoStream *stream, VideoSet set,
     default:
         return false;
     }
+}
+
+/* May this parameter, if it changes, be one that a session is opened with? */
+static bool param_is_of_session(const VideoStream *stream,
+                                const VideoParam *param)
+{
+    return param->type == VIDEO_PARAM_CODED_FORMAT ||
+           (stream->direction == VIDEO_ENCODE &&
+            (param->type == VIDEO_PARAM_RAW_FORMAT ||
+             param->type == VIDEO_PARAM_CROP));
 }
 
 /* A set can have several numbers of resources: each counts from the last. */
@@ -325,6 +372,23 @@ static void decoder_set_raw(VideoStream *stream, const VideoRawFormat *raw)
     }
 }
 
+void video_stream_expect_size(VideoStream *stream, uint32_t width,
+                              uint32_t height)
+{
+    VideoRawFormat raw = stream->raw;
+
+    assert(!stream->session && !stream->known);
+    raw.fourcc = stream_first_raw(stream);
+    raw.width = width;
+    raw.height = height;
+    video_stream_adjust_raw(stream, &raw);
+    stream->raw_chosen = false;
+    if (!video_format_equal(&raw, &stream->raw)) {
+        decoder_set_raw(stream, &raw);
+        video_stream_trace_format(stream);
+    }
+}
+
 static void encoder_set_picture(VideoStream *stream, const VideoRawFormat *raw,
                                 const VideoRect *crop)
 {
@@ -345,7 +409,7 @@ static void encoder_set_raw(VideoStream *stream, const VideoRawFormat *raw)
 
 static bool stream_set_raw_format(VideoStream *stream, VideoRawFormat *raw)
 {
-    if (!stream_adjust_raw(stream, raw)) {
+    if (!video_stream_adjust_raw(stream, raw)) {
         return false;
     }
     if (stream->direction == VIDEO_ENCODE) {
@@ -368,7 +432,8 @@ static void stream_set_crop(VideoStream *stream, VideoRect *crop)
 
 static void stream_reset_controls(VideoStream *stream)
 {
-    const VideoCodedCaps *coded = stream_coded_caps(stream, stream->coded);
+    const VideoCodedCaps *coded = video_stream_coded_caps(stream,
+                                                          stream->coded);
 
     for (VideoControl i = 0; i < VIDEO_CONTROL__MAX; i++) {
         stream->controls.value[i] = coded->controls[i].def;
@@ -384,7 +449,7 @@ static VideoRawFormat stream_follow_link(VideoStream *stream)
         raw.fourcc = stream_first_raw(stream);
         stream->raw_chosen = false;
     }
-    stream_adjust_raw(stream, &raw);
+    video_stream_adjust_raw(stream, &raw);
     return raw;
 }
 
@@ -413,7 +478,7 @@ static void encoder_follow_coded(VideoStream *stream)
 static bool stream_set_coded_format(VideoStream *stream,
                                     VideoCodedFormat coded)
 {
-    if (!stream_coded_caps(stream, coded)) {
+    if (!video_stream_coded_caps(stream, coded)) {
         return false;
     }
     if (coded == stream->coded) {
@@ -471,7 +536,8 @@ static bool stream_set_num(VideoStream *stream, VideoQueue queue,
 static bool stream_set_control(VideoStream *stream, VideoControlParam *control,
                                Error **errp)
 {
-    const VideoCodedCaps *coded = stream_coded_caps(stream, stream->coded);
+    const VideoCodedCaps *coded = video_stream_coded_caps(stream,
+                                                          stream->coded);
     const VideoControlCaps *caps = &coded->controls[control->id];
 
     if (!caps->supported || !(control->formats & (1u << stream->coded))) {
@@ -515,7 +581,8 @@ static bool stream_set_param(VideoStream *stream, VideoSet set,
         return stream_set_num(stream, video_stream_set_queue(stream, set),
                               &param->num_resources, errp);
     case VIDEO_PARAM_RESOURCE:
-        return stream_attach(stream, set, &param->attach, errp);
+        return video_stream_attach(stream, video_stream_set_queue(stream, set),
+                                   &param->attach, errp);
     case VIDEO_PARAM_CROP:
         stream_set_crop(stream, &param->crop);
         return true;
@@ -524,6 +591,39 @@ static bool stream_set_param(VideoStream *stream, VideoSet set,
     default:
         error_setg(errp, "no such parameter, or no such value");
         return false;
+    }
+}
+
+/* As they will be encoded: not all values go together, or with the picture. */
+static VideoControls stream_settled_controls(VideoStream *stream)
+{
+    VideoCodecParams params = video_stream_codec_params(stream);
+    VideoControls controls = stream->controls;
+
+    video_codec_settle_controls(stream->ctx->codec, &params, &controls);
+    return controls;
+}
+
+/*
+ * What was asked for stays as it is, for the time when it fits: the answer says
+ * what came of it, when all of the set has been applied.
+ */
+static void stream_settle_params(VideoStream *stream, VideoParams *params)
+{
+    VideoControls controls;
+
+    if (stream->direction != VIDEO_ENCODE ||
+        params->set != VIDEO_SET_CODED) {
+        return;
+    }
+    controls = stream_settled_controls(stream);
+    for (guint i = 0; i < params->params->len; i++) {
+        VideoParam *param = video_params_get(params, i);
+
+        if (param->type == VIDEO_PARAM_CONTROL &&
+            param->control.id != VIDEO_CONTROL_FORCE_KEY_FRAME) {
+            param->control.value = controls.value[param->control.id];
+        }
     }
 }
 
@@ -556,9 +656,20 @@ static void stream_send_controls(VideoStream *stream,
     }
 }
 
+void video_stream_trace_format(const VideoStream *stream)
+{
+    trace_video_stream_format(stream->name, stream->coded, stream->raw.fourcc,
+                              stream->raw.width, stream->raw.height,
+                              stream->crop.left, stream->crop.top,
+                              stream->crop.width, stream->crop.height);
+}
+
 void video_stream_apply_params(VideoStream *stream, VideoParams *params,
                                bool main, uint64_t cookie)
 {
+    const VideoCodedFormat coded = stream->coded;
+    const VideoRawFormat raw = stream->raw;
+    const VideoRect crop = stream->crop;
     bool output = video_stream_set_queue(stream, params->set) ==
                   VIDEO_QUEUE_OUTPUT;
     bool was_blocked = stream->blocked;
@@ -567,8 +678,14 @@ void video_stream_apply_params(VideoStream *stream, VideoParams *params,
 
     for (i = 0; i < params->params->len; i++) {
         VideoParam *param = video_params_get(params, i);
+        bool change = param_is_change(stream, params->set, param);
 
-        if (output && param_is_change(stream, params->set, param)) {
+        if (change && param_is_of_session(stream, param) &&
+            video_stream_must_keep_session(stream)) {
+            error_setg(&err, "too many codecs have not let go");
+            break;
+        }
+        if (output && change) {
             video_stream_block(stream);
         }
         if (!stream_set_param(stream, params->set, param, &err)) {
@@ -580,7 +697,12 @@ void video_stream_apply_params(VideoStream *stream, VideoParams *params,
         video_stream_guest_error(stream, "SET_PARAMS: %s",
                                  error_get_pretty(err));
     }
+    if (coded != stream->coded || !video_format_equal(&raw, &stream->raw) ||
+        !video_rect_equal(&crop, &stream->crop)) {
+        video_stream_trace_format(stream);
+    }
     stream_send_controls(stream, params, main);
+    stream_settle_params(stream, params);
     video_stream_answer_params(stream, VIDEO_COMMAND_SET_PARAMS, cookie,
                                params, err != NULL,
                                stream->blocked && !was_blocked);
@@ -620,18 +742,23 @@ void video_stream_add_raw(VideoStream *stream, VideoParams *params)
 
 static void stream_add_coded(VideoStream *stream, VideoParams *params)
 {
-    const VideoCodedCaps *coded = stream_coded_caps(stream, stream->coded);
+    const VideoCodedCaps *coded = video_stream_coded_caps(stream,
+                                                          stream->coded);
+    VideoControls controls = { 0 };
 
     video_params_add(params, (VideoParam) {
         .type = VIDEO_PARAM_CODED_FORMAT, .coded = stream->coded,
     });
+    if (stream->direction == VIDEO_ENCODE) {
+        controls = stream_settled_controls(stream);
+    }
     for (VideoControl i = 0; i < VIDEO_CONTROL__MAX; i++) {
         if (coded->controls[i].supported) {
             video_params_add(params, (VideoParam) {
                 .type = VIDEO_PARAM_CONTROL,
                 .control.id = i,
                 .control.formats = 1u << stream->coded,
-                .control.value = stream->controls.value[i],
+                .control.value = controls.value[i],
             });
         }
     }
@@ -667,7 +794,7 @@ void video_stream_init_params(VideoStream *stream)
         .height_align = 1,
         .plane_align = 1,
     };
-    stream_adjust_raw(stream, &stream->raw);
+    video_stream_adjust_raw(stream, &stream->raw);
     stream->crop = rect_of(&stream->raw);
     stream_reset_controls(stream);
 }

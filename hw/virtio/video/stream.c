@@ -15,11 +15,17 @@
 
 #include "qemu/osdep.h"
 #include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "qemu/units.h"
+#include "system/runstate.h"
 #include "stream-internal.h"
 #include "trace.h"
 
-/* The protocol has no frame rate, but an encoder's rate control needs one. */
+/* Rate control needs a frame rate, but not every protocol has one. */
 #define FRAMES_PER_SECOND 30
+
+/* Coded data that a device copies before others may use the main loop */
+#define BYTES_PER_TURN (256 * KiB)
 
 static const VideoCodecSessionOps session_ops;
 
@@ -43,19 +49,16 @@ void video_stream_guest_error(const VideoStream *stream, const char *fmt, ...)
 
 bool video_stream_charge(VideoStream *stream, size_t bytes)
 {
-    VideoStreamContext *ctx = stream->ctx;
-
-    if (bytes > ctx->max_mem - ctx->mem_used) {
+    if (!video_memory_take(stream->ctx->memory, bytes)) {
         video_stream_guest_error(stream, "%zu bytes more than max-mem", bytes);
         return false;
     }
-    ctx->mem_used += bytes;
     return true;
 }
 
 void video_stream_uncharge(VideoStream *stream, size_t bytes)
 {
-    stream->ctx->mem_used -= bytes;
+    video_memory_give(stream->ctx->memory, bytes);
 }
 
 /*
@@ -80,8 +83,6 @@ void video_stream_event(VideoStream *stream, const VideoEvent *event)
     if (stream->state == STREAM_ABORTED) {
         return;
     }
-    trace_video_stream_event(stream->name, event->type, event->cookie,
-                             event->error, event->canceled, event->blocked);
     stream->ops->event(stream->opaque, event);
 }
 
@@ -268,9 +269,9 @@ void video_stream_drain(VideoStream *stream, uint64_t cookie)
     stream_pump(stream);
 }
 
-/* Copy the coded data. Returns: NULL if it is not there. */
-static VideoCodecInput *stream_copy_input(VideoStream *stream,
-                                          VideoResource *res,
+/* Room for a copy of the coded data. Returns: NULL if the data is not there. */
+static VideoCodecInput *stream_make_input(VideoStream *stream,
+                                          const VideoResource *res,
                                           uint32_t offset, uint32_t size)
 {
     size_t room = res->buffers[0].mem.size;
@@ -283,10 +284,8 @@ static VideoCodecInput *stream_copy_input(VideoStream *stream,
     }
     in = video_codec_input_new(size);
     if (!in) {
-        video_stream_guest_error(stream, "no memory for %u bytes", size);
-        return NULL;
+        trace_video_stream_no_memory(stream->name, size);
     }
-    video_resource_read(res, offset, in->data, size);
     return in;
 }
 
@@ -307,7 +306,7 @@ void video_stream_queue_input(VideoStream *stream, uint32_t resource_id,
         goto error;
     }
     if (stream->direction == VIDEO_DECODE) {
-        in = stream_copy_input(stream, res, offsets[0], sizes[0]);
+        in = stream_make_input(stream, res, offsets[0], sizes[0]);
         if (!in) {
             goto error;
         }
@@ -373,11 +372,40 @@ void video_stream_reset(VideoStream *stream, VideoQueue queue, uint64_t cookie)
                         false);
 }
 
+bool video_stream_restart(VideoStream *stream)
+{
+    if (video_stream_must_keep_session(stream)) {
+        video_stream_guest_error(stream, "too many codecs have not let go");
+        return false;
+    }
+    stream_cancel_inputs(stream);
+    if (stream->state != STREAM_OPEN) {
+        return true;    /* the codec's last words were that it failed */
+    }
+    video_stream_cancel_outputs(stream);
+    video_stream_end_session(stream);
+    stream->known = false;
+    stream->blocked = false;
+    stream->owes_last = false;
+    return true;
+}
+
+void video_stream_hold_output(VideoStream *stream)
+{
+    video_stream_block(stream);
+}
+
+void video_stream_set_rate(VideoStream *stream, uint32_t num, uint32_t den)
+{
+    stream->rate_num = num;
+    stream->rate_den = den;
+}
+
 /*
  * Work on the input queue
  */
 
-static void stream_start_session(VideoStream *stream)
+VideoCodecParams video_stream_codec_params(VideoStream *stream)
 {
     VideoSizes sizes = video_stream_sizes(stream);
     VideoCodecParams params = {
@@ -385,25 +413,42 @@ static void stream_start_session(VideoStream *stream)
         .coded = stream->coded,
     };
 
-    if (stream->session) {
-        return;
-    }
     if (stream->direction == VIDEO_ENCODE) {
         params.fourcc = stream->raw.fourcc;
         params.width = stream->crop.width;
         params.height = stream->crop.height;
-        params.rate_num = FRAMES_PER_SECOND;
-        params.rate_den = 1;
+        params.rate_num = stream->rate_num;
+        params.rate_den = stream->rate_den;
         params.controls = stream->controls;
     } else {
         params.max_width = sizes.width.max;
         params.max_height = sizes.height.max;
     }
+    return params;
+}
+
+static void stream_start_session(VideoStream *stream)
+{
+    VideoCodecParams params = video_stream_codec_params(stream);
+
+    if (stream->session) {
+        return;
+    }
     trace_video_stream_session(stream->name, stream->direction, params.coded,
                                params.fourcc, params.width, params.height);
-    stream->session = video_codec_session_open(stream->ctx->codec, &params,
+    stream->session = video_codec_session_open(stream->ctx->codec,
+                                               stream->ctx->memory, &params,
                                                &session_ops, stream);
     video_stream_lend_outputs(stream);
+}
+
+bool video_stream_must_keep_session(VideoStream *stream)
+{
+    VideoStreamContext *ctx = stream->ctx;
+
+    /* One is the device itself */
+    return stream->session &&
+           video_memory_users(ctx->memory) - 1 >= ctx->max_workers;
 }
 
 void video_stream_end_session(VideoStream *stream)
@@ -487,6 +532,86 @@ static void command_finish_input(VideoStream *stream, VideoCommand *cmd,
     command_finish(stream, cmd);
 }
 
+static void command_send_input(VideoStream *stream, VideoCommand *cmd)
+{
+    cmd->in->timestamp = cmd->timestamp;
+    cmd->in->opaque = cmd;
+    video_codec_session_queue_input(stream->session,
+                                    g_steal_pointer(&cmd->in));
+}
+
+/*
+ * Copying coded data.  A guest can queue hundreds of megabytes at once, so all
+ * streams of a device together copy only so much in a turn of the main loop;
+ * those that have more wait for the next one in VideoStreamContext.copying.
+ */
+
+/* The oldest input that the session gets as soon as its data is copied */
+static VideoCommand *stream_to_copy(VideoStream *stream)
+{
+    VideoCommand *cmd;
+
+    QTAILQ_FOREACH(cmd, &stream->commands, next) {
+        if (cmd->sent && cmd->in) {
+            return cmd;
+        }
+    }
+    return NULL;
+}
+
+/* Copy as much as this turn has left. Returns: is that all of the data? */
+static bool command_copy(VideoStream *stream, VideoCommand *cmd)
+{
+    VideoStreamContext *ctx = stream->ctx;
+    VideoResource *res =
+        &stream->resources[VIDEO_QUEUE_INPUT][cmd->resource_id];
+    size_t n = MIN(cmd->in->size - cmd->copied, BYTES_PER_TURN - ctx->copied);
+
+    video_resource_read(res, cmd->offsets[0] + cmd->copied,
+                        cmd->in->data + cmd->copied, n);
+    cmd->copied += n;
+    ctx->copied += n;
+    qemu_bh_schedule(ctx->copy_bh);
+    return cmd->copied == cmd->in->size;
+}
+
+static void stream_copy(VideoStream *stream)
+{
+    VideoCommand *cmd;
+
+    while ((cmd = stream_to_copy(stream)) && command_copy(stream, cmd)) {
+        command_send_input(stream, cmd);
+    }
+    if (cmd && !QTAILQ_IN_USE(stream, copying)) {
+        QTAILQ_INSERT_TAIL(&stream->ctx->copying, stream, copying);
+    }
+}
+
+static void stream_stop_copying(VideoStream *stream)
+{
+    if (QTAILQ_IN_USE(stream, copying)) {
+        QTAILQ_REMOVE(&stream->ctx->copying, stream, copying);
+    }
+}
+
+/* Another turn of the main loop */
+static void context_copy_bh(void *opaque)
+{
+    VideoStreamContext *ctx = opaque;
+    VideoStream *stream;
+
+    ctx->copied = 0;
+    if (!runstate_is_running()) {
+        return;             /* video_stream_pause() goes on with it */
+    }
+    while (ctx->copied < BYTES_PER_TURN &&
+           (stream = QTAILQ_FIRST(&ctx->copying))) {
+        stream_stop_copying(stream);
+        stream_copy(stream);
+        stream_pump(stream);
+    }
+}
+
 static bool command_start_input(VideoStream *stream, VideoCommand *cmd)
 {
     if (stream->direction == VIDEO_ENCODE) {
@@ -498,18 +623,21 @@ static bool command_start_input(VideoStream *stream, VideoCommand *cmd)
     }
     stream_start_session(stream);
     cmd->sent = true;
-    cmd->in->timestamp = cmd->timestamp;
-    cmd->in->opaque = cmd;
-    video_codec_session_queue_input(stream->session,
-                                    g_steal_pointer(&cmd->in));
+    if (stream->direction == VIDEO_ENCODE) {
+        command_send_input(stream, cmd);
+    } else {
+        stream_copy(stream);
+    }
     return true;
 }
 
-/* A drain, explicit or implicit. */
+/* A drain, explicit or implicit, once the session has all input before it */
 static void command_send_drain(VideoStream *stream, VideoCommand *cmd)
 {
-    cmd->sent = true;
-    video_codec_session_drain(stream->session);
+    if (!stream_to_copy(stream)) {
+        cmd->sent = true;
+        video_codec_session_drain(stream->session);
+    }
 }
 
 /*
@@ -636,8 +764,7 @@ static void stream_input_done(void *opaque, VideoCodecInput *in)
     VideoStream *stream = opaque;
 
     if (in->error) {
-        video_stream_guest_error(stream, "the input of timestamp %" PRIu64
-                                 " is bad", in->timestamp);
+        trace_video_stream_bad_input(stream->name, in->timestamp);
     }
     video_stream_count(stream, VIDEO_QUEUE_INPUT, in->error,
                        input_bytes(in, in->opaque));
@@ -661,18 +788,16 @@ static VideoRawFormat stream_raw_for(VideoStream *stream,
     return raw;
 }
 
-static bool rect_equal(const VideoRect *a, const VideoRect *b)
-{
-    return a->left == b->left && a->top == b->top &&
-           a->width == b->width && a->height == b->height;
-}
-
 /* The dynamic parameters change (DPC). */
 static void stream_format_changed(void *opaque, const VideoCodecFormat *format)
 {
     VideoStream *stream = opaque;
     VideoRawFormat raw = stream_raw_for(stream, format);
-    bool changed = !video_format_equal(&raw, &stream->raw);
+    bool tell_all = stream->ctx->tell_all;
+    bool first = tell_all && !stream->known;
+    bool same_crop = video_rect_equal(&stream->crop, &format->crop);
+    bool changed = !video_format_equal(&raw, &stream->raw) ||
+                   (tell_all && (first || !same_crop));
     g_autoptr(VideoParams) params = video_params_new(VIDEO_SET_RAW);
     VideoEvent event = {
         .type = VIDEO_COMMAND_SET_PARAMS,
@@ -681,21 +806,24 @@ static void stream_format_changed(void *opaque, const VideoCodecFormat *format)
         .params = params,
     };
 
-    trace_video_stream_format(stream->name, format->fourcc, format->width,
-                              format->height, format->crop.width,
-                              format->crop.height);
+    trace_video_stream_dpc(stream->name, changed, format->fourcc,
+                           format->width, format->height, format->crop.left,
+                           format->crop.top, format->crop.width,
+                           format->crop.height);
     stream->known = true;
     stream->visible = format->crop;
-    if (!changed && rect_equal(&stream->crop, &format->crop)) {
+    if (!changed && same_crop) {
         goto out;       /* no change: goes on, or waits for an UNBLOCK */
     }
 
     stream->raw = raw;
     stream->crop = format->crop;
+    video_stream_trace_format(stream);
     video_stream_add_raw(stream, params);
     if (changed) {
         video_stream_block(stream);
-        stream->owes_last = stream->ctx->last_buffers &&
+        /* Before the first frame there are none of which it were the last */
+        stream->owes_last = stream->ctx->last_buffers && !first &&
                             !video_stream_give_last(stream, VIDEO_LAST_DPC);
     }
     video_stream_event(stream, &event);
@@ -729,20 +857,50 @@ static void stream_drained(void *opaque)
  * Open and close
  */
 
-static void stream_closed(void *opaque)
+/* The last that the driver hears of a stream */
+static void stream_say_closed(VideoStream *stream)
 {
-    VideoStream *stream = opaque;
     VideoEvent event = {
         .type = VIDEO_COMMAND_CLOSE,
         .cookie = stream->close_cookie,
     };
 
-    stream->session = NULL;
     if (stream->state == STREAM_FAILED) {
         event.error = event.standalone = true;
     }
     video_stream_event(stream, &event);
+}
+
+static void stream_closed(void *opaque)
+{
+    VideoStream *stream = opaque;
+
+    stream->session = NULL;
+    timer_del(&stream->close_timer);
+    stream_say_closed(stream);
     stream->ops->closed(stream->opaque);
+}
+
+/*
+ * The codec hangs, and the driver is not to hang with it.  Since stream_end()
+ * the worker can't reach guest memory, so all that it still has is its place
+ * among the streams that are not freed.
+ */
+static void stream_overdue(void *opaque)
+{
+    VideoStream *stream = opaque;
+
+    trace_video_stream_overdue(stream->name);
+    stream_say_closed(stream);
+    stream->state = STREAM_ABORTED;
+    stream->ops->overdue(stream->opaque);
+}
+
+/* Of the host: with icount, the guest's clock may stand still meanwhile */
+static void stream_arm_close_timer(VideoStream *stream)
+{
+    timer_mod(&stream->close_timer,
+              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + VIDEO_STREAM_CLOSE_MS);
 }
 
 /* End in @state: all commands are canceled, all memory is let go. */
@@ -762,6 +920,8 @@ static void stream_end(VideoStream *stream, VideoStreamState state)
     video_stream_detach_all(stream);
     if (!stream->session) {
         stream_closed(stream);
+    } else if (state != STREAM_ABORTED) {
+        stream_arm_close_timer(stream);
     }
 }
 
@@ -769,7 +929,7 @@ static void stream_failed(void *opaque, const char *reason)
 {
     VideoStream *stream = opaque;
 
-    video_stream_guest_error(stream, "%s", reason);
+    trace_video_stream_failed(stream->name, reason);
     stream_end(stream, STREAM_FAILED);
 }
 
@@ -793,6 +953,10 @@ VideoStream *video_stream_new(VideoStreamContext *ctx,
     stream->name = g_strdup(name);
     stream->ops = ops;
     stream->opaque = opaque;
+    stream->rate_num = FRAMES_PER_SECOND;
+    stream->rate_den = 1;
+    timer_init_ms(&stream->close_timer, QEMU_CLOCK_REALTIME, stream_overdue,
+                  stream);
     QTAILQ_INIT(&stream->commands);
     QTAILQ_INIT(&stream->outputs);
     for (VideoQueue q = 0; q < VIDEO_QUEUE__MAX; q++) {
@@ -807,6 +971,8 @@ void video_stream_free(VideoStream *stream)
 {
     VideoCommand *cmd;
 
+    timer_del(&stream->close_timer);
+    stream_stop_copying(stream);
     if (stream->session) {
         video_stream_revoke_outputs(stream);
         video_codec_session_orphan(stream->session);
@@ -839,7 +1005,13 @@ void video_stream_abort(VideoStream *stream)
         stream_end(stream, STREAM_ABORTED);
     } else {
         stream->state = STREAM_ABORTED;
+        timer_del(&stream->close_timer);
     }
+}
+
+bool video_stream_has_worker(const VideoStream *stream)
+{
+    return stream->session;
 }
 
 void video_stream_get_info(const VideoStream *stream, VideoStreamInfo *info)
@@ -854,6 +1026,7 @@ void video_stream_get_info(const VideoStream *stream, VideoStreamInfo *info)
         .coded = stream->coded,
         .raw = stream->raw,
         .crop = stream->crop,
+        .controls = stream->controls,
     };
     QTAILQ_FOREACH(cmd, &stream->commands, next) {
         info->draining |= command_is_barrier(cmd);
@@ -871,7 +1044,29 @@ void video_stream_get_info(const VideoStream *stream, VideoStreamInfo *info)
 
 void video_stream_pause(VideoStream *stream, bool paused)
 {
-    if (stream->session) {
-        video_codec_session_pause(stream->session, paused);
+    if (!stream->session) {
+        return;
     }
+    video_codec_session_pause(stream->session, paused);
+    if (paused) {
+        timer_del(&stream->close_timer);
+    } else if (stream->state == STREAM_CLOSING ||
+               stream->state == STREAM_FAILED) {
+        stream_arm_close_timer(stream);
+    }
+    if (!paused && QTAILQ_IN_USE(stream, copying)) {
+        qemu_bh_schedule(stream->ctx->copy_bh);
+    }
+}
+
+void video_stream_context_init(VideoStreamContext *ctx)
+{
+    QTAILQ_INIT(&ctx->copying);
+    ctx->copy_bh = qemu_bh_new(context_copy_bh, ctx);
+}
+
+void video_stream_context_cleanup(VideoStreamContext *ctx)
+{
+    assert(QTAILQ_EMPTY(&ctx->copying));
+    qemu_bh_delete(ctx->copy_bh);
 }

@@ -19,7 +19,12 @@
 #include "params.h"
 #include "resource.h"
 
-/** VideoStreamContext: what the streams of one device share. */
+typedef struct VideoStream VideoStream;
+
+/**
+ * VideoStreamContext: what the streams of one device share.  All but what is
+ * stream.c's own is filled in by the device.
+ */
 typedef struct VideoStreamContext {
     VideoCodec *codec;
     VideoCodecCaps caps;        /* what of @codec's is offered */
@@ -31,12 +36,25 @@ typedef struct VideoStreamContext {
     uint32_t max_resources;     /* of one queue */
     uint32_t max_entries;       /* of one resource, and pieces of a buffer */
     uint32_t max_commands;      /* of one stream that wait in its queues */
-    uint64_t max_mem;           /* host memory that a guest can make us hold */
+    uint64_t max_mem;           /* what @memory was made with */
     bool contiguous;            /* a buffer must be one entry */
     bool last_buffers;          /* see VideoLast */
+    uint32_t max_workers;       /* with so many, no more are left behind */
+    bool tell_all;              /* the first header and CROP alone block, too */
 
-    uint64_t mem_used;          /* bytes of @max_mem */
+    VideoMemory *memory;        /* host memory that a guest can make us hold */
+
+    /* Of stream.c */
+    QTAILQ_HEAD(, VideoStream) copying; /* streams with coded data to copy */
+    size_t copied;              /* bytes, in this turn of the main loop */
+    QEMUBH *copy_bh;
 } VideoStreamContext;
+
+/** video_stream_context_init: for a device that has no streams yet. */
+void video_stream_context_init(VideoStreamContext *ctx);
+
+/** video_stream_context_cleanup: when all its streams are freed. */
+void video_stream_context_cleanup(VideoStreamContext *ctx);
 
 typedef enum VideoQueue {
     VIDEO_QUEUE_INPUT,
@@ -97,19 +115,24 @@ typedef struct VideoEvent {
     VideoLast last;
 } VideoEvent;
 
+/* How long CLOSE, or a stream that has failed, waits for the codec's worker */
+#define VIDEO_STREAM_CLOSE_MS 2000
+
 /**
  * VideoStreamOps: the front end.
  * @event: something to tell the driver; in the order in which it happened.
  *         Must not call the stream.
+ * @overdue: the codec's worker has not ended in VIDEO_STREAM_CLOSE_MS.  The
+ *         CLOSE event was sent all the same, and for the driver the stream is
+ *         no more; nothing else is said of it.  @closed comes later.
  * @closed: the codec's worker is gone: free the stream.  Called once, after
  *         the CLOSE event if there is one.
  */
 typedef struct VideoStreamOps {
     void (*event)(void *opaque, const VideoEvent *event);
+    void (*overdue)(void *opaque);
     void (*closed)(void *opaque);
 } VideoStreamOps;
-
-typedef struct VideoStream VideoStream;
 
 /**
  * VideoQueueCounters: what a queue of a stream has done.
@@ -129,6 +152,7 @@ typedef struct VideoQueueCounters {
  * @draining: the codec works on a drain
  * @blocked: the output queue waits for an UNBLOCK
  * @queued: buffers in each queue
+ * @controls: of an encoder, as they are set now
  * @codec: of the codec's session; @codec.engine is empty if there is none
  */
 typedef struct VideoStreamInfo {
@@ -137,6 +161,7 @@ typedef struct VideoStreamInfo {
     VideoCodedFormat coded;
     VideoRawFormat raw;
     VideoRect crop;
+    VideoControls controls;
     unsigned queued[VIDEO_QUEUE__MAX];
     VideoQueueCounters counters[VIDEO_QUEUE__MAX];
     VideoCodecStats codec;
@@ -166,6 +191,12 @@ void video_stream_free(VideoStream *stream);
 bool video_stream_is_open(const VideoStream *stream);
 
 /**
+ * video_stream_has_worker: has the codec begun with it?  Its worker stays until
+ * video_stream_restart(), or until the stream is not open any more.
+ */
+bool video_stream_has_worker(const VideoStream *stream);
+
+/**
  * video_stream_set_params: change parameters.
  * @params: taken over
  * @in_order: after what is in the input queue, else at once
@@ -193,8 +224,9 @@ void video_stream_reset(VideoStream *stream, VideoQueue queue,
  * @offsets, @sizes: VIDEO_MAX_PLANES of each: place of each plane in its
  *                   buffer, in bytes
  *
- * Coded data, which is plane 0, is copied before the function returns.  A frame
- * must stay in its memory until the answer.
+ * The data must stay in its memory until the answer.  What is coded, which is
+ * plane 0, is copied before the codec sees it: a part in each turn of the main
+ * loop.
  */
 void video_stream_queue_input(VideoStream *stream, uint32_t resource_id,
                               const uint32_t *offsets, const uint32_t *sizes,
@@ -204,7 +236,77 @@ void video_stream_queue_input(VideoStream *stream, uint32_t resource_id,
 void video_stream_queue_output(VideoStream *stream, uint32_t resource_id,
                                uint64_t cookie);
 
-/** video_stream_close: cancel all, then answer when the worker is gone. */
+/**
+ * video_stream_attach: give a resource guest memory in place of what it had.
+ * The same as with set_params() in a stream where nothing has to be drained for
+ * that, but answered here.
+ * @errp: what is wrong; the resource has no memory then
+ */
+bool video_stream_attach(VideoStream *stream, VideoQueue queue,
+                         const VideoAttach *attach, Error **errp);
+
+/**
+ * video_stream_attach_ram: the same with the device's own memory.
+ * @ram: RAM; @size bytes from @offset of it are the resource's one buffer
+ */
+bool video_stream_attach_ram(VideoStream *stream, VideoQueue queue,
+                             uint32_t resource_id, MemoryRegion *ram,
+                             hwaddr offset, size_t size, Error **errp);
+
+/** video_stream_detach: let go of a resource's memory; it is not queued. */
+void video_stream_detach(VideoStream *stream, VideoQueue queue,
+                         uint32_t resource_id);
+
+/**
+ * video_stream_restart: cancel all, and forget the coded stream.
+ * Nothing is blocked afterwards, and no change of parameters needs a drain
+ * until there is input again.  Parameters stay.
+ *
+ * Returns: false if the codec is left behind too often for its workers to end
+ * meanwhile; then nothing has happened.
+ */
+bool video_stream_restart(VideoStream *stream);
+
+/**
+ * video_stream_expect_size: the size of a decoder's frames, as far as its
+ * driver knows before the coded stream tells; for a stream as after restart().
+ * The raw format is again the one that suits the coded stream.
+ */
+void video_stream_expect_size(VideoStream *stream, uint32_t width,
+                              uint32_t height);
+
+/**
+ * video_stream_hold_output: block the output queue, as a change of format does.
+ * Until UNBLOCK, the output's parameters change without a drain.
+ */
+void video_stream_hold_output(VideoStream *stream);
+
+/**
+ * video_stream_set_rate: frames per second of what an encoder gets, for its
+ * rate control; @num and @den are not 0.  Takes effect when it starts anew.
+ */
+void video_stream_set_rate(VideoStream *stream, uint32_t num, uint32_t den);
+
+/** video_stream_sizes: of frames that go with the coded format. */
+VideoSizes video_stream_sizes(VideoStream *stream);
+
+/** video_stream_raw_linked: does raw format @fourcc go with the coded one? */
+bool video_stream_raw_linked(VideoStream *stream, uint32_t fourcc);
+
+/**
+ * video_stream_adjust_raw: move @raw to the closest format that the stream can
+ * have now.  Returns: false if there is none of its fourcc.
+ */
+bool video_stream_adjust_raw(VideoStream *stream, VideoRawFormat *raw);
+
+/** video_stream_coded_caps: NULL if it does not do @coded. */
+const VideoCodedCaps *video_stream_coded_caps(VideoStream *stream,
+                                              VideoCodedFormat coded);
+
+/**
+ * video_stream_close: cancel all, then answer when the worker is gone, or after
+ * VIDEO_STREAM_CLOSE_MS.
+ */
 void video_stream_close(VideoStream *stream, uint64_t cookie);
 
 /**

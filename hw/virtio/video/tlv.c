@@ -113,6 +113,17 @@ bool tlv_has_control(VideoCodedFormat coded, VideoControl control,
     return info && (extended || !info->extended);
 }
 
+bool tlv_find_control(uint32_t cid, VideoControl *control, uint32_t *formats)
+{
+    const struct ControlInfo *info = control_find_cid(cid);
+
+    if (info) {
+        *control = info->control;
+        *formats = info->formats;
+    }
+    return info;
+}
+
 /*
  * Reading
  */

@@ -68,6 +68,14 @@ bool tlv_has_control(VideoCodedFormat coded, VideoControl control,
                      bool extended);
 
 /**
+ * tlv_find_control: the control with V4L2's id @cid.
+ * @formats: set to the coded formats that have it, a bit for each
+ *
+ * Returns: false if there is none.
+ */
+bool tlv_find_control(uint32_t cid, VideoControl *control, uint32_t *formats);
+
+/**
  * TlvCaps: what QUERY_CAPS tells.
  * @codec: what the codec can do, within the limits below; supported controls
  *         are those that tlv_has_control()

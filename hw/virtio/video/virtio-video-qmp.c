@@ -13,7 +13,7 @@
 #include "qapi/qapi-commands-virtio-video.h"
 #include "qapi/util.h"
 #include "qemu/timer.h"
-#include "virtio-video-device.h"
+#include "video-device.h"
 
 static const char *const coded_names[VIDEO_CODED__MAX] = {
     [VIDEO_CODED_MPEG2] = "mpeg2",
@@ -58,7 +58,7 @@ static VirtioVideoStreamQueue *stream_queue(const VideoStreamInfo *info,
     return q;
 }
 
-static VirtioVideoStream *stream_info(const VirtIOVideoStream *vs)
+static VirtioVideoStream *stream_info(const VideoDeviceStream *vs)
 {
     VirtioVideoStream *s = g_new0(VirtioVideoStream, 1);
     VideoStreamInfo info;
@@ -79,22 +79,23 @@ static VirtioVideoStream *stream_info(const VirtIOVideoStream *vs)
     s->crop_height = info.crop.height;
     s->engine = *info.codec.engine ? g_strdup(info.codec.engine) : NULL;
     s->codec_time = info.codec.busy_ns;
+    s->pixels_copied = info.codec.copied;
     s->input = stream_queue(&info, VIDEO_QUEUE_INPUT);
     s->output = stream_queue(&info, VIDEO_QUEUE_OUTPUT);
     return s;
 }
 
-static VirtioVideoInfo *device_info(VirtIOVideo *dev)
+static VirtioVideoInfo *device_info(VideoDevice *dev)
 {
     VirtioVideoInfo *info = g_new0(VirtioVideoInfo, 1);
     VirtioVideoStreamList **tail = &info->streams;
-    VirtIOVideoStream *vs;
+    VideoDeviceStream *vs;
 
     info->path = object_get_canonical_path(OBJECT(dev));
     info->codec = g_strdup(object_get_typename(OBJECT(dev->codec)));
     info->codec_path = object_get_canonical_path(OBJECT(dev->codec));
     info->max_streams = dev->max_streams;
-    info->memory = dev->ctx.mem_used;
+    info->memory = video_memory_used(dev->ctx.memory);
     info->max_memory = dev->ctx.max_mem;
     info->events_waiting = dev->n_events;
     info->streams_opened = dev->n_opened;
@@ -108,9 +109,9 @@ static VirtioVideoInfo *device_info(VirtIOVideo *dev)
 static int collect_device(Object *obj, void *opaque)
 {
     VirtioVideoInfoList ***tail = opaque;
-    VirtIOVideo *dev;
+    VideoDevice *dev;
 
-    dev = (VirtIOVideo *)object_dynamic_cast(obj, TYPE_VIRTIO_VIDEO);
+    dev = (VideoDevice *)object_dynamic_cast(obj, TYPE_VIDEO_DEVICE);
     if (dev && DEVICE(dev)->realized) {
         QAPI_LIST_APPEND(*tail, device_info(dev));
     }
@@ -147,8 +148,9 @@ static void print_stream(Monitor *mon, const VirtioVideoStream *s)
                    s->width, s->height, s->crop_width, s->crop_height,
                    s->crop_left, s->crop_top);
     if (s->engine) {
-        monitor_printf(mon, "    engine: %s, %" PRIu64 " ms\n", s->engine,
-                       s->codec_time / SCALE_MS);
+        monitor_printf(mon, "    engine: %s, %" PRIu64 " ms, %" PRIu64
+                       " bytes copied\n", s->engine,
+                       s->codec_time / SCALE_MS, s->pixels_copied);
     }
     print_queue(mon, "input", s->input);
     print_queue(mon, "output", s->output);

@@ -32,6 +32,8 @@
 #define VIRTIO_VIDEO_F_RESOURCE_NON_CONTIG          3
 #define VIRTIO_VIDEO_F_RESOURCE_VIRTIO_OBJECT       4
 #define VIRTIO_VIDEO_F_V4L2_COMPATIBLE_LAST_BUFFER  5
+/* Experimental: commands and events are those of virtio-media instead */
+#define VIRTIO_VIDEO_F_V4L2_UAPI                    6
 
 struct virtio_video_config {
     uint32_t max_streams;       /* number of streams, > 0 */

@@ -592,6 +592,8 @@ static void tame_script(uint8_t *data, size_t size)
         case VIDEO_TEST_HANG_HARD:
         case VIDEO_TEST_SLOW_EMIT:
         case VIDEO_TEST_SLOW_EMIT + 1:      /* of an encoder: SLOW_READ */
+        case VIDEO_TEST_DIRECT:
+        case VIDEO_TEST_SLOW_STOP:
             limit_arg(data + at, 2);
             break;
         case VIDEO_TEST_AGAIN:

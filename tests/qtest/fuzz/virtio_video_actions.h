@@ -16,7 +16,7 @@
 
 /* Small limits, so that they can be reached */
 #define VVA_DEVICE "codec=codec0,max-streams=3,max-events=64," \
-                   "max-resources=8,max-entries=64,max-mem=49152," \
+                   "max-resources=8,max-entries=64,max-mem=1M," \
                    "max-coded-size=65536,max-width=1024,max-height=1024," \
                    "x-controls=on"
 #define VVA_CODEC_TEST "-object video-codec-test,id=codec0"

@@ -35,11 +35,10 @@
 
 static uint8_t *qvv_ram_ptr(const QVVRam *ram, uint64_t addr, size_t len)
 {
-    if (!ram->host) {
+    /* What is not RAM, such as a device's memory, is not in the mapping */
+    if (!ram->host || addr < ram->base || addr - ram->base > ram->size) {
         return NULL;
     }
-    g_assert_cmphex(addr, >=, ram->base);
-    g_assert_cmphex(addr - ram->base, <=, ram->size);
     g_assert_cmphex(len, <=, ram->size - (addr - ram->base));
     return ram->host + (addr - ram->base);
 }
@@ -100,12 +99,14 @@ QVVRamFile *qvv_ram_file_new(uint64_t size)
 {
     QVVRamFile *file;
     uint8_t *host;
-    int fd = memfd_create("guest-ram", 0);
+    int fd = memfd_create("guest-ram", MFD_ALLOW_SEALING);
 
     if (fd < 0) {
         return NULL;
     }
-    if (ftruncate(fd, size) < 0) {
+    /* As QEMU's own: /dev/udmabuf takes pages only if they stay */
+    if (ftruncate(fd, size) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0) {
         close(fd);
         return NULL;
     }
@@ -2198,7 +2199,9 @@ void qvv_pool_free(QVVDriver *d, QVVPool *pool)
             g_free(pool->res[i].buffer[b].entries);
         }
     }
-    guest_free(d->alloc, pool->base);
+    if (pool->base) {
+        guest_free(d->alloc, pool->base);
+    }
     g_free(pool->res);
     g_free(pool);
 }
@@ -2268,7 +2271,8 @@ void qvv_buffer_read(QVVDriver *d, const QVVBuffer *buf, uint64_t offset,
 static void *qvirtio_video_get_driver(QVirtioVideo *video,
                                       const char *interface)
 {
-    if (!g_strcmp0(interface, "virtio-video")) {
+    if (!g_strcmp0(interface, "virtio-video") ||
+        !g_strcmp0(interface, "virtio-media")) {
         return video;
     }
     if (!g_strcmp0(interface, "virtio")) {
@@ -2287,9 +2291,8 @@ static void *qvirtio_video_device_get_driver(void *object,
     return qvirtio_video_get_driver(&dev->video, interface);
 }
 
-static void *virtio_video_device_create(void *virtio_dev,
-                                        QGuestAllocator *t_alloc,
-                                        void *addr)
+void *qvirtio_video_device_create(void *virtio_dev, QGuestAllocator *t_alloc,
+                                  void *addr)
 {
     QVirtioVideoDevice *dev = g_new0(QVirtioVideoDevice, 1);
 
@@ -2309,8 +2312,8 @@ static void *qvirtio_video_pci_get_driver(void *object, const char *interface)
     return qvirtio_video_get_driver(&dev->video, interface);
 }
 
-static void *virtio_video_pci_create(void *pci_bus, QGuestAllocator *t_alloc,
-                                     void *addr)
+void *qvirtio_video_pci_create(void *pci_bus, QGuestAllocator *t_alloc,
+                               void *addr)
 {
     QVirtioVideoPCI *dev = g_new0(QVirtioVideoPCI, 1);
     QOSGraphObject *obj = &dev->pci_vdev.obj;
@@ -2333,7 +2336,8 @@ static void virtio_video_register_nodes(void)
     };
 
     /* virtio-video-device */
-    qos_node_create_driver("virtio-video-device", virtio_video_device_create);
+    qos_node_create_driver("virtio-video-device",
+                           qvirtio_video_device_create);
     qos_node_consumes("virtio-video-device", "virtio-bus",
                       &(QOSGraphEdgeOptions) {
                           .extra_device_opts = "id=video0",
@@ -2343,7 +2347,7 @@ static void virtio_video_register_nodes(void)
 
     /* virtio-video-pci */
     add_qpci_address(&opts, &addr);
-    qos_node_create_driver("virtio-video-pci", virtio_video_pci_create);
+    qos_node_create_driver("virtio-video-pci", qvirtio_video_pci_create);
     qos_node_consumes("virtio-video-pci", "pci-bus", &opts);
     qos_node_produces("virtio-video-pci", "pci-device");
     qos_node_produces("virtio-video-pci", "virtio");

@@ -56,6 +56,12 @@ typedef struct QVirtioVideoDevice {
     QVirtioVideo video;
 } QVirtioVideoDevice;
 
+/* For the nodes of this and of another protocol with such queues */
+void *qvirtio_video_device_create(void *virtio_dev, QGuestAllocator *t_alloc,
+                                  void *addr);
+void *qvirtio_video_pci_create(void *pci_bus, QGuestAllocator *t_alloc,
+                               void *addr);
+
 /*
  * Guest memory
  */
@@ -480,7 +486,7 @@ typedef struct QVVResource {
 
 /**
  * struct QVVPool - resources 0 .. n-1 of one queue and their memory
- * @base: guest physical address of all of it
+ * @base: guest physical address of all of it; 0: it is not the guest's RAM
  */
 typedef struct QVVPool {
     uint64_t base;
