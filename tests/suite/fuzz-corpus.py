@@ -16,7 +16,8 @@ CORPUS = REPO / 'tests/fuzz-corpus'
 BUILD = Path(os.environ.get('QEMU_BUILD', REPO / 'build/qemu'))
 TLV_REPLAY = REPO / 'build/tools/tests/fuzz/tlv-replay'
 FUZZER = REPO / 'build/qemu-fuzz/qemu-fuzz-x86_64'
-TARGETS = ('virtio-video-fuzz', 'virtio-video-libav-fuzz')
+TARGETS = ('virtio-video-fuzz', 'virtio-video-libav-fuzz',
+           'virtio-media-fuzz')
 TIMEOUT = 900
 
 

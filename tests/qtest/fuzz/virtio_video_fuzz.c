@@ -1,6 +1,7 @@
 /*
  * Fuzz targets for virtio-video: one with the scripted codec, which makes every
- * order of events happen, and one with real decoders behind it.
+ * order of events happen, and one with real codecs behind it; and one for
+ * virtio-media with the scripted codec.
  *
  * Inputs are programs, see virtio_video_actions.h.  Each starts with a fresh
  * device; a device reset ends it, and then it must have let go of everything.
@@ -11,12 +12,13 @@
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "qapi/error.h"
-#include "hw/virtio/video/virtio-video-device.h"
+#include "hw/virtio/video/video-device.h"
 #include "system/runstate.h"
 #include "system/video-codec.h"
 #include "tests/qtest/libqtest.h"
 #include "fuzz.h"
 #include "qos_fuzz.h"
+#include "virtio_media_actions.h"
 #include "virtio_video_actions.h"
 
 /* A worker that takes longer is left alone */
@@ -25,7 +27,7 @@
 #define END_US      (20 * G_USEC_PER_SEC)
 
 static VVA *program;
-static VirtIOVideo *device;
+static VideoDevice *device;
 
 static void run_main_loop(void)
 {
@@ -86,7 +88,7 @@ static void wait_for_end(void)
         g_usleep(20);
         run_main_loop();
     }
-    g_assert_cmpuint(device->ctx.mem_used, ==, 0);
+    g_assert_cmpuint(video_memory_used(device->ctx.memory), ==, 0);
     g_assert_cmpuint(device->n_events, ==, 0);
     g_assert_null(device->blocker);
 }
@@ -101,9 +103,26 @@ static void virtio_video_fuzz(QTestState *s, const unsigned char *data,
 static void virtio_video_pre_fuzz(QTestState *s)
 {
     qos_init_path(s);
-    device = VIRTIO_VIDEO(object_resolve_path_type("", TYPE_VIRTIO_VIDEO,
+    device = VIDEO_DEVICE(object_resolve_path_type("", TYPE_VIRTIO_VIDEO,
                                                    NULL));
     program = vva_new(fuzz_qos_obj, fuzz_qos_alloc, s, &fuzz_host);
+}
+
+static VMA *media_program;
+
+static void virtio_media_fuzz(QTestState *s, const unsigned char *data,
+                              size_t size)
+{
+    vma_run(media_program, data, size);
+    wait_for_end();
+}
+
+static void virtio_media_pre_fuzz(QTestState *s)
+{
+    qos_init_path(s);
+    device = VIDEO_DEVICE(object_resolve_path_type("", "virtio-media-device",
+                                                   NULL));
+    media_program = vma_new(fuzz_qos_obj, fuzz_qos_alloc, s, &fuzz_host);
 }
 
 static void add_target(const char *name, const char *description,
@@ -128,8 +147,19 @@ static void register_virtio_video_fuzz_targets(void)
                "Fuzz commands, resources and events of virtio-video",
                VVA_CODEC_TEST);
     add_target("virtio-video-libav-fuzz",
-               "Fuzz virtio-video and the decoders of libavcodec behind it",
+               "Fuzz virtio-video and the codecs of libavcodec behind it",
                VVA_CODEC_LIBAV);
+    fuzz_add_qos_target(&(FuzzTarget){
+                            .name = "virtio-media-fuzz",
+                            .description = "Fuzz V4L2's ioctls on virtio-media",
+                            .pre_fuzz = virtio_media_pre_fuzz,
+                            .fuzz = virtio_media_fuzz,
+                        },
+                        "virtio-media",
+                        &(QOSGraphTestOptions){
+                            .edge.extra_device_opts = VMA_DEVICE,
+                            .edge.after_cmd_line = VVA_CODEC_TEST,
+                        });
 }
 
 fuzz_target_init(register_virtio_video_fuzz_targets);
