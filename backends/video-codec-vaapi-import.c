@@ -1,0 +1,529 @@
+/*
+ * Video codec on a GPU with VA-API: pixels of surfaces without the CPU
+ *
+ * Pages of the guest become a surface, and the GPU's video processor copies the
+ * decoder's surface into it.  Decoding right into them would save that, but
+ * decoders want memory of their own layout.  Frames to encode go the other way.
+ * Encoding from the guest's pages would save that copy, but an encoder reads
+ * them more than once, and for as long as it likes, while a guest may change
+ * them.
+ *
+ * There are two ways to make a surface of pages.  /dev/udmabuf makes a DMA-BUF
+ * of any pages of a memfd, in any order; that is for guests whose RAM is one,
+ * and shared.  The other one is an address, for buffers that are contiguous in
+ * the host's memory.  The surface lives for one frame only: as soon as the
+ * guest has its buffer back the GPU can't reach it.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/memfd.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "exec/cpu-common.h"
+#include "exec/ramblock.h"
+#include "standard-headers/drm/drm_fourcc.h"
+#include "video-codec-vaapi.h"
+
+#include <linux/udmabuf.h>
+#include <sys/ioctl.h>
+#include <va/va_drmcommon.h>
+
+/* The kernel's default limit */
+#define VAAPI_MAX_ITEMS 1024
+
+#define VAAPI_POLL_US 100
+
+/* A GPU that copies one frame for so long has hung */
+#define VAAPI_HUNG_MS 5000LL
+
+/* Memory that is to become a surface, and what of that is copied */
+typedef struct VaapiMemory {
+    const struct iovec *iov;
+    unsigned niov;
+    size_t size;
+    uint32_t fourcc;            /* DRM's */
+    uint32_t width, height;
+    uint32_t offset[2], pitch[2];
+    VARectangle region;
+} VaapiMemory;
+
+static uint32_t vaapi_import_fourcc(uint32_t drm)
+{
+    return drm == DRM_FORMAT_P010 ? VA_FOURCC_P010 : VA_FOURCC_NV12;
+}
+
+static unsigned vaapi_import_rt_format(uint32_t drm)
+{
+    return drm == DRM_FORMAT_P010 ? VA_RT_FORMAT_YUV420_10
+                                  : VA_RT_FORMAT_YUV420;
+}
+
+/*
+ * From pages to a surface
+ */
+
+/* A DMA-BUF of pages of guest RAM, or of another memfd.  -1: can't be had */
+static int vaapi_udmabuf_create(const VaapiMemory *m, int memfd)
+{
+    g_autofree struct udmabuf_create_list *list = NULL;
+    int udmabuf, fd;
+
+    /* Who is overdue holds no RAM any more, so that it may be unplugged */
+    RCU_READ_LOCK_GUARD();
+
+    list = g_malloc0(sizeof(*list) + m->niov * sizeof(list->list[0]));
+    list->flags = UDMABUF_FLAGS_CLOEXEC;
+    list->count = m->niov;
+    for (unsigned i = 0; i < m->niov; i++) {
+        ram_addr_t offset = 0;
+        RAMBlock *rb = NULL;
+
+        if (memfd < 0) {
+            rb = qemu_ram_block_from_host(m->iov[i].iov_base, false, &offset);
+            if (!rb || rb->fd < 0 || !qemu_ram_is_shared(rb)) {
+                return -1;
+            }
+        }
+        list->list[i].memfd = rb ? rb->fd : memfd;
+        list->list[i].offset = offset + (rb ? rb->fd_offset : 0);
+        list->list[i].size = m->iov[i].iov_len;
+    }
+
+    udmabuf = qemu_open_old("/dev/udmabuf", O_RDWR);
+    if (udmabuf < 0) {
+        return -1;
+    }
+    fd = ioctl(udmabuf, UDMABUF_CREATE_LIST, list);
+    qemu_close(udmabuf);
+    return fd;
+}
+
+static VAStatus vaapi_create_imported(VaapiDisplay *display,
+                                      const VaapiMemory *m, int memory_type,
+                                      void *descriptor, VASurfaceID *surface)
+{
+    VASurfaceAttrib attribs[] = {
+        {
+            .type = VASurfaceAttribMemoryType,
+            .flags = VA_SURFACE_ATTRIB_SETTABLE,
+            .value.type = VAGenericValueTypeInteger,
+            .value.value.i = memory_type,
+        }, {
+            .type = VASurfaceAttribExternalBufferDescriptor,
+            .flags = VA_SURFACE_ATTRIB_SETTABLE,
+            .value.type = VAGenericValueTypePointer,
+            .value.value.p = descriptor,
+        },
+    };
+
+    return vaCreateSurfaces(display->dpy, vaapi_import_rt_format(m->fourcc),
+                            m->width, m->height, surface, 1, attribs,
+                            ARRAY_SIZE(attribs));
+}
+
+static VAStatus vaapi_import_udmabuf(VaapiDisplay *display,
+                                     const VaapiMemory *m, int memfd,
+                                     VASurfaceID *surface)
+{
+    VADRMPRIMESurfaceDescriptor d = {
+        .fourcc = vaapi_import_fourcc(m->fourcc),
+        .width = m->width,
+        .height = m->height,
+        .num_objects = 1,
+        .objects[0] = {
+            .size = m->size,
+            .drm_format_modifier = DRM_FORMAT_MOD_LINEAR,
+        },
+        .num_layers = 1,
+        .layers[0] = {
+            .drm_format = m->fourcc,
+            .num_planes = 2,
+            .offset = { m->offset[0], m->offset[1] },
+            .pitch = { m->pitch[0], m->pitch[1] },
+        },
+    };
+    VAStatus status;
+
+    d.objects[0].fd = vaapi_udmabuf_create(m, memfd);
+    if (d.objects[0].fd < 0) {
+        return VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
+    }
+    status = vaapi_create_imported(display, m,
+                                   VA_SURFACE_ATTRIB_MEM_TYPE_DRM_PRIME_2,
+                                   &d, surface);
+    close(d.objects[0].fd);     /* the driver has its own reference */
+    return status;
+}
+
+static VAStatus vaapi_import_userptr(VaapiDisplay *display,
+                                     const VaapiMemory *m,
+                                     VASurfaceID *surface)
+{
+    uintptr_t address = (uintptr_t)m->iov[0].iov_base;
+    VASurfaceAttribExternalBuffers d = {
+        .pixel_format = vaapi_import_fourcc(m->fourcc),
+        .width = m->width,
+        .height = m->height,
+        .data_size = m->size,
+        .num_planes = 2,
+        .pitches = { m->pitch[0], m->pitch[1] },
+        .offsets = { m->offset[0], m->offset[1] },
+        .buffers = &address,
+        .num_buffers = 1,
+    };
+
+    if (m->niov != 1) {
+        return VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
+    }
+    return vaapi_create_imported(display, m,
+                                 VA_SURFACE_ATTRIB_MEM_TYPE_USER_PTR, &d,
+                                 surface);
+}
+
+/*
+ * The copy
+ */
+
+/* A GPU that others use, too, may take its time as long as nobody waits. */
+static bool vaapi_import_is_overdue(VaapiImport *import, int64_t start)
+{
+    return get_clock() > start + VAAPI_HUNG_MS * SCALE_MS ||
+           (import->session && video_codec_session_is_overdue(import->session));
+}
+
+static VAStatus vaapi_import_sync(VaapiImport *import, VASurfaceID surface)
+{
+    VADisplay dpy = import->display->dpy;
+    VASurfaceStatus busy = VASurfaceRendering;
+    int64_t start = get_clock();
+    VAStatus status;
+
+    for (;;) {
+        status = vaQuerySurfaceStatus(dpy, surface, &busy);
+        if (status != VA_STATUS_SUCCESS || busy == VASurfaceReady) {
+            break;
+        }
+        if (vaapi_import_is_overdue(import, start)) {
+            return VA_STATUS_ERROR_TIMEDOUT;
+        }
+        g_usleep(VAAPI_POLL_US);
+    }
+    /* It does not wait any more, but knows of errors */
+    return vaSyncSurface(dpy, surface);
+}
+
+/*
+ * Hand the copy to the GPU.  When somebody has given up waiting, the memory
+ * belongs to somebody else, and it is too late to begin; after that it is the
+ * GPU that is late.
+ */
+static VAStatus vaapi_import_start(VaapiImport *import, VABufferID buffer,
+                                   VASurfaceID to)
+{
+    VADisplay dpy = import->display->dpy;
+    VAStatus status;
+
+    if (import->session && !video_codec_session_hold_direct(import->session)) {
+        return VA_STATUS_ERROR_OPERATION_FAILED;
+    }
+    status = vaBeginPicture(dpy, import->context, to);
+    if (status == VA_STATUS_SUCCESS) {
+        status = vaRenderPicture(dpy, import->context, &buffer, 1);
+        if (status == VA_STATUS_SUCCESS) {
+            status = vaEndPicture(dpy, import->context);
+        } else {
+            vaEndPicture(dpy, import->context);
+        }
+    }
+    if (import->session) {
+        video_codec_session_release_direct(import->session);
+    }
+    return status;
+}
+
+static VAStatus vaapi_import_blit(VaapiImport *import, VASurfaceID from,
+                                  const VARectangle *from_region,
+                                  VASurfaceID to,
+                                  const VARectangle *to_region)
+{
+    VADisplay dpy = import->display->dpy;
+    VAProcPipelineParameterBuffer pipeline = {
+        .surface = from,
+        .surface_region = from_region,
+        .output_region = to_region,
+    };
+    VABufferID buffer;
+    VAStatus status;
+
+    status = vaCreateBuffer(dpy, import->context,
+                            VAProcPipelineParameterBufferType,
+                            sizeof(pipeline), 1, &pipeline, &buffer);
+    if (status != VA_STATUS_SUCCESS) {
+        return status;
+    }
+    status = vaapi_import_start(import, buffer, to);
+    if (status == VA_STATUS_SUCCESS) {
+        status = vaapi_import_sync(import, to);
+    }
+    vaDestroyBuffer(dpy, buffer);
+    return status;
+}
+
+/* From @surface to the region of @m, or with @read the other way round. */
+static VAStatus vaapi_import_copy(VaapiImport *import, VASurfaceID surface,
+                                  const VaapiMemory *m, VaapiImportType type,
+                                  int memfd, bool read)
+{
+    VaapiDisplay *display = import->display;
+    VARectangle all = { .width = m->region.width, .height = m->region.height };
+    VASurfaceID imported;
+    VAStatus status;
+
+    status = type == VAAPI_IMPORT_UDMABUF ?
+             vaapi_import_udmabuf(display, m, memfd, &imported) :
+             vaapi_import_userptr(display, m, &imported);
+    if (status != VA_STATUS_SUCCESS) {
+        return status;
+    }
+    status = read ? vaapi_import_blit(import, imported, &m->region,
+                                      surface, &all)
+                  : vaapi_import_blit(import, surface, &all,
+                                      imported, &m->region);
+    vaDestroySurfaces(display->dpy, &imported, 1);
+    return status;
+}
+
+/*
+ * Where the planes are.  @m gets a copy, as the original goes as soon as
+ * somebody has given up waiting.
+ * Returns: the copy, or NULL if it is not memory that can become one surface,
+ * or not ours any more
+ */
+static struct iovec *vaapi_import_planes(VideoCodecSession *session,
+                                         const VideoCodecPlane *planes,
+                                         unsigned n_planes, VaapiMemory *m)
+{
+    const VideoCodecMem *mem = planes[0].mem;
+    struct iovec *iov = NULL;
+
+    if (n_planes != 2 || planes[1].mem != mem ||
+        !video_codec_session_hold_direct(session)) {
+        return NULL;
+    }
+    if (mem->size <= UINT32_MAX && mem->niov <= VAAPI_MAX_ITEMS) {
+        iov = g_memdup2(mem->iov, mem->niov * sizeof(*iov));
+        m->niov = mem->niov;
+        m->size = mem->size;
+    }
+    video_codec_session_release_direct(session);
+
+    m->iov = iov;
+    for (int i = 0; i < 2; i++) {
+        m->offset[i] = planes[i].offset;
+        m->pitch[i] = planes[i].stride;
+    }
+    return iov;
+}
+
+/* After a copy: what has become of it, if the buffer is still ours. */
+static VaapiImportResult vaapi_import_result(VAStatus status)
+{
+    switch (status) {
+    case VA_STATUS_SUCCESS:
+        return VAAPI_IMPORT_DONE;
+    case VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE:
+        return VAAPI_IMPORT_UNFIT;
+    case VA_STATUS_ERROR_TIMEDOUT:
+        return VAAPI_IMPORT_STOP;
+    default:
+        return VAAPI_IMPORT_REFUSED;
+    }
+}
+
+/* It may still use the guest's memory: nothing else may be asked of it */
+static void vaapi_import_lost(VaapiImport *import, const char *what)
+{
+    qatomic_set(&import->display->lost, true);
+    video_codec_session_fail(import->session, "the GPU is lost: it does not "
+                             "%s a frame (%s)", what, import->display->driver);
+}
+
+VaapiImportResult vaapi_import_write(VaapiImport *import,
+                                     VideoCodecSession *session,
+                                     VideoCodecOutput *out,
+                                     VASurfaceID surface)
+{
+    VAStatus status = VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
+    g_autofree struct iovec *iov = NULL;
+    VaapiMemory m = {
+        .fourcc = out->fourcc,
+        .width = out->width,
+        .height = out->height,
+        .region = { .width = out->width, .height = out->height },
+    };
+
+    if (!video_codec_output_begin_direct(session, out)) {
+        return VAAPI_IMPORT_STOP;
+    }
+    import->session = session;
+    iov = vaapi_import_planes(session, out->planes, out->n_planes, &m);
+    if (iov) {
+        status = vaapi_import_copy(import, surface, &m,
+                                   import->display->write_import, -1, false);
+    }
+    if (status == VA_STATUS_ERROR_TIMEDOUT) {
+        vaapi_import_lost(import, "write");
+    }
+    return video_codec_output_end_direct(session, out) ?
+           vaapi_import_result(status) : VAAPI_IMPORT_STOP;
+}
+
+VaapiImportResult vaapi_import_read(VaapiImport *import,
+                                    VideoCodecSession *session,
+                                    const VideoCodecInput *in,
+                                    VASurfaceID surface)
+{
+    VAStatus status = VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
+    g_autofree struct iovec *iov = NULL;
+    VaapiMemory m = {
+        .fourcc = in->fourcc,
+        .width = in->left + in->width,
+        .height = in->top + in->height,
+        .region = {
+            .x = in->left,
+            .y = in->top,
+            .width = in->width,
+            .height = in->height,
+        },
+    };
+
+    if (!video_codec_input_begin_direct(session, in)) {
+        return VAAPI_IMPORT_STOP;
+    }
+    import->session = session;
+    iov = vaapi_import_planes(session, in->planes, in->n_planes, &m);
+    if (iov) {
+        status = vaapi_import_copy(import, surface, &m,
+                                   import->display->read_import, -1, true);
+    }
+    if (status == VA_STATUS_ERROR_TIMEDOUT) {
+        vaapi_import_lost(import, "read");
+    }
+    return video_codec_input_end_direct(session, in) ?
+           vaapi_import_result(status) : VAAPI_IMPORT_STOP;
+}
+
+void vaapi_import_cleanup(VaapiImport *import)
+{
+    if (import->display) {
+        vaDestroyContext(import->display->dpy, import->context);
+        vaDestroyConfig(import->display->dpy, import->config);
+        import->display = NULL;
+    }
+}
+
+void vaapi_import_init(VaapiImport *import, VaapiDisplay *display)
+{
+    VADisplay dpy = display->dpy;
+
+    if (!vaapi_has_entrypoint(dpy, VAProfileNone, VAEntrypointVideoProc) ||
+        vaCreateConfig(dpy, VAProfileNone, VAEntrypointVideoProc, NULL, 0,
+                       &import->config) != VA_STATUS_SUCCESS) {
+        return;
+    }
+    if (vaCreateContext(dpy, import->config, VAAPI_PROBE_WIDTH,
+                        VAAPI_PROBE_HEIGHT, VA_PROGRESSIVE, NULL, 0,
+                        &import->context) != VA_STATUS_SUCCESS) {
+        vaDestroyConfig(dpy, import->config);
+        return;
+    }
+    import->display = display;
+}
+
+/*
+ * Probing
+ */
+
+/* A file of pages, as guest RAM is one */
+typedef struct VaapiProbe {
+    void *pages;
+    size_t size;
+    int memfd;
+} VaapiProbe;
+
+/* What a surface holds that was drawn by way of memory */
+#define VAAPI_PROBE_FLIP 0xff
+
+static bool vaapi_import_try(VaapiImport *import, VASurfaceID surface,
+                             VaapiImportType type, const VaapiProbe *probe,
+                             bool read)
+{
+    struct iovec iov = { probe->pages, probe->size };
+    VaapiMemory m = {
+        .iov = &iov,
+        .niov = 1,
+        .size = probe->size,
+        .fourcc = DRM_FORMAT_NV12,
+        .width = VAAPI_PROBE_WIDTH,
+        .height = VAAPI_PROBE_HEIGHT,
+        .offset = { 0, VAAPI_PROBE_WIDTH * VAAPI_PROBE_HEIGHT },
+        .pitch = { VAAPI_PROBE_WIDTH, VAAPI_PROBE_WIDTH },
+        .region = {
+            .width = VAAPI_PROBE_WIDTH,
+            .height = VAAPI_PROBE_HEIGHT,
+        },
+    };
+
+    if (read) {
+        vaapi_probe_fill(probe->pages, VAAPI_PROBE_FLIP);
+    } else {
+        memset(probe->pages, 0, probe->size);
+    }
+    if (vaapi_import_copy(import, surface, &m, type, probe->memfd, read) !=
+        VA_STATUS_SUCCESS) {
+        return false;
+    }
+    return read ? vaapi_probe_surface(import->display, surface,
+                                      VAAPI_PROBE_FLIP)
+                : vaapi_probe_equal(probe->pages, 0);
+}
+
+static VaapiImportType vaapi_import_find(VaapiImport *import,
+                                         VASurfaceID surface,
+                                         const VaapiProbe *probe, bool read)
+{
+    if (vaapi_import_try(import, surface, VAAPI_IMPORT_UDMABUF, probe, read)) {
+        return VAAPI_IMPORT_UDMABUF;
+    }
+    if (vaapi_import_try(import, surface, VAAPI_IMPORT_USERPTR, probe, read)) {
+        return VAAPI_IMPORT_USERPTR;
+    }
+    return VAAPI_IMPORT_NONE;
+}
+
+void vaapi_import_probe(VaapiDisplay *display, VASurfaceID surface)
+{
+    VaapiProbe probe = {
+        .size = ROUND_UP(VAAPI_PROBE_SIZE, qemu_real_host_page_size()),
+        .memfd = -1,
+    };
+    VaapiImport import = { };
+
+    vaapi_import_init(&import, display);
+    if (!import.display) {
+        return;
+    }
+    probe.pages = qemu_memfd_alloc("video-codec-vaapi", probe.size,
+                                   F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL,
+                                   &probe.memfd, NULL);
+    if (probe.pages) {
+        display->write_import = vaapi_import_find(&import, surface, &probe,
+                                                  false);
+        display->read_import = vaapi_import_find(&import, surface, &probe,
+                                                 true);
+        qemu_memfd_free(probe.pages, probe.size, probe.memfd);
+    }
+    vaapi_import_cleanup(&import);
+}

@@ -1,0 +1,320 @@
+/*
+ * Video codec on a GPU with VA-API: what the object, its displays, its decoder
+ * and its encoder share
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BACKENDS_VIDEO_CODEC_VAAPI_H
+#define BACKENDS_VIDEO_CODEC_VAAPI_H
+
+#include "qapi/qapi-types-qom.h"
+#include "qemu/thread.h"
+#include "system/video-codec.h"
+#include "video-codec-libav-encoder.h"
+
+#include <libavutil/buffer.h>
+#include <libavutil/frame.h>
+#include <libavutil/hwcontext.h>
+#include <va/va.h>
+
+OBJECT_DECLARE_SIMPLE_TYPE(VideoCodecVaapi, VIDEO_CODEC_VAAPI)
+
+/* Of a driver's name in engine names and messages */
+#define VAAPI_MAX_NAME 40
+
+/**
+ * VaapiImportType: what a GPU takes memory as.
+ * @VAAPI_IMPORT_UDMABUF: a DMA-BUF that the kernel makes of pages of a memfd
+ * @VAAPI_IMPORT_USERPTR: an address
+ */
+typedef enum VaapiImportType {
+    VAAPI_IMPORT_NONE,
+    VAAPI_IMPORT_UDMABUF,
+    VAAPI_IMPORT_USERPTR,
+} VaapiImportType;
+
+/**
+ * VaapiDisplay: an opened render node.
+ * @refs: sessions, and the object; VideoCodecVaapi.lock
+ * @fd: of the node
+ * @dpy: libva's
+ * @device: libavutil's, around @dpy
+ * @driver: what it calls itself, shortened
+ * @path: the fastest way out of surfaces that has proved to work
+ * @encode_path: the same for the way into them
+ * @copy_path: either of them if the CPU has to copy
+ * @write_import: how memory that the GPU is to write is given to it; 0: not at
+ *                all
+ * @read_import: the same for memory that it is to read
+ * @lost: the GPU has gone, or does nothing any more; atomic
+ * @lock: guards what follows
+ * @tried: files that libva took for a driver
+ * @message: the last error that libva told of
+ */
+typedef struct VaapiDisplay {
+    unsigned refs;
+    int fd;
+    VADisplay dpy;
+    AVBufferRef *device;
+    char driver[VAAPI_MAX_NAME];
+    VideoCodecVaapiPath path, encode_path, copy_path;
+    VaapiImportType write_import, read_import;
+    bool lost;
+
+    QemuMutex lock;
+    GString *tried;
+    char *message;
+} VaapiDisplay;
+
+/* Profiles of one coded format */
+#define VAAPI_MAX_PROFILES 4
+
+/**
+ * VaapiEncoder: an encoder of the GPU.
+ * @info: what video-codec-libav's encoder is told
+ * @profiles, @av_profiles: those of @info that the GPU has, and libavcodec's
+ *                          numbers of them
+ * @low_power: the GPU has only its low-power encoder for it
+ */
+typedef struct VaapiEncoder {
+    LibavEncoderInfo info;
+    LibavProfile profiles[VAAPI_MAX_PROFILES];
+    int av_profiles[VAAPI_MAX_PROFILES];
+    bool low_power;
+} VaapiEncoder;
+
+/**
+ * VideoCodecVaapi: the object.
+ * @node: of the user, or the one that was found
+ * @caps: constant from the object's completion on
+ * @hw_decoders: bit i is set if the GPU has VideoCodedFormat i
+ * @encoders: those of the GPU, by VideoCodedFormat; without a name: none
+ * @path: that the user forces, or auto
+ * @lock: guards @display
+ * @display: the current one.  Sessions keep that with which they began.
+ */
+struct VideoCodecVaapi {
+    VideoCodec parent;
+
+    char *node;
+    VideoCodecVaapiFallback fallback;
+    VideoCodecVaapiPath path;
+
+    VideoCodecCaps caps;
+    uint32_t hw_decoders;
+    VaapiEncoder encoders[VIDEO_CODED__MAX];
+
+    QemuMutex lock;
+    VaapiDisplay *display;
+};
+
+/*
+ * video-codec-vaapi-display.c.  Any thread.
+ */
+
+/**
+ * vaapi_display_get: the object's display, opened anew if the GPU was lost.
+ * Returns: a reference, or NULL with @errp set
+ */
+VaapiDisplay *vaapi_display_get(VideoCodecVaapi *vaapi, Error **errp);
+
+/** vaapi_display_put: give a reference back.  The last one closes the node. */
+void vaapi_display_put(VideoCodecVaapi *vaapi, VaapiDisplay *display);
+
+/**
+ * vaapi_display_find: open @vaapi->node, or the first node that works, which
+ * becomes @vaapi->node then.
+ */
+bool vaapi_display_find(VideoCodecVaapi *vaapi, Error **errp);
+
+/**
+ * vaapi_display_check: after an error: does the GPU still do anything?
+ * Returns: false if not; then @display->lost is set, and the next
+ * vaapi_display_get() opens a new one.
+ */
+bool vaapi_display_check(VaapiDisplay *display);
+
+/** vaapi_has_entrypoint: does the driver have it for @profile? */
+bool vaapi_has_entrypoint(VADisplay dpy, VAProfile profile,
+                          VAEntrypoint entrypoint);
+
+/**
+ * VaapiLimits: what a driver takes.  Zero: it does not say.
+ */
+typedef struct VaapiLimits {
+    uint32_t min_width, min_height;
+    uint32_t max_width, max_height;
+} VaapiLimits;
+
+/**
+ * vaapi_query_limits: frame sizes for @profile and pixels of @rt_format.
+ * Returns: false if the driver does not have that
+ */
+bool vaapi_query_limits(VADisplay dpy, VAProfile profile,
+                        VAEntrypoint entrypoint, uint32_t rt_format,
+                        VaapiLimits *limits);
+
+/**
+ * vaapi_surface_size: bytes of each surface of @frames, about.
+ * Drivers don't tell before they have made one.
+ */
+uint64_t vaapi_surface_size(const AVHWFramesContext *frames);
+
+/*
+ * video-codec-vaapi-image.c: pixels of surfaces for the CPU.  Worker.
+ */
+
+/**
+ * VaapiImage: how a surface's pixels are read.
+ * @display, @path: DERIVE or GETIMAGE; set by the user of the struct
+ * @session: whose memory images count in; NULL for the probe
+ * @frame: what is mapped: data, linesize, format and size
+ * The rest is private.
+ */
+typedef struct VaapiImage {
+    VaapiDisplay *display;
+    VideoCodecVaapiPath path;
+    VideoCodecSession *session;
+    AVFrame *frame;
+    VAImage image;              /* image_id is VA_INVALID_ID: none */
+    bool mapped;
+    int pix_fmt;                /* of @image, for GETIMAGE */
+    uint64_t memory;            /* bytes that @image has taken, for GETIMAGE */
+} VaapiImage;
+
+bool vaapi_image_init(VaapiImage *img, VaapiDisplay *display,
+                      VideoCodecVaapiPath path, VideoCodecSession *session);
+void vaapi_image_cleanup(VaapiImage *img);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VaapiImage, vaapi_image_cleanup)
+
+/**
+ * vaapi_image_map: read a surface that is ready.
+ * @width, @height: of the surface
+ * @format: NV12 or P010
+ *
+ * Returns: VA_STATUS_SUCCESS with @img->frame valid until vaapi_image_unmap();
+ * VA_STATUS_ERROR_INVALID_IMAGE_FORMAT if the driver has it in another layout;
+ * or what libva says.
+ */
+VAStatus vaapi_image_map(VaapiImage *img, VASurfaceID surface, int width,
+                         int height, enum AVPixelFormat format);
+void vaapi_image_unmap(VaapiImage *img);
+
+/**
+ * vaapi_image_begin_write: let the CPU put a picture into a surface.
+ * The same as vaapi_image_map(), but what the frame holds is undefined;
+ * vaapi_image_end_write() brings it to the surface.
+ */
+VAStatus vaapi_image_begin_write(VaapiImage *img, VASurfaceID surface,
+                                 int width, int height,
+                                 enum AVPixelFormat format);
+VAStatus vaapi_image_end_write(VaapiImage *img, VASurfaceID surface);
+
+/**
+ * vaapi_image_probe: which way to pixels is the fastest that works?
+ * Draws into a surface, and looks how it comes out.
+ */
+void vaapi_image_probe(VaapiDisplay *display);
+
+/* What vaapi_image_probe() draws */
+#define VAAPI_PROBE_WIDTH 1280
+#define VAAPI_PROBE_HEIGHT 720
+#define VAAPI_PROBE_SIZE (VAAPI_PROBE_WIDTH * VAAPI_PROBE_HEIGHT * 3 / 2)
+
+/**
+ * vaapi_probe_fill: put it into @pixels, as NV12 without padding.
+ * @flip: what all bytes are XORed with
+ */
+void vaapi_probe_fill(uint8_t *pixels, uint8_t flip);
+
+/** vaapi_probe_equal: is that in @pixels? */
+bool vaapi_probe_equal(const uint8_t *pixels, uint8_t flip);
+
+/** vaapi_probe_surface: is it in a surface? @display->copy_path is set. */
+bool vaapi_probe_surface(VaapiDisplay *display, VASurfaceID surface,
+                         uint8_t flip);
+
+/*
+ * video-codec-vaapi-import.c: pixels of surfaces without the CPU.  Worker.
+ */
+
+/**
+ * VaapiImport: a GPU that writes to guest memory, or reads it.
+ * @display: NULL: it does not
+ * @session: whose output it writes, or whose input it reads; NULL for the probe
+ */
+typedef struct VaapiImport {
+    VaapiDisplay *display;
+    VideoCodecSession *session;
+    VAConfigID config;
+    VAContextID context;
+} VaapiImport;
+
+typedef enum VaapiImportResult {
+    VAAPI_IMPORT_DONE,
+    VAAPI_IMPORT_UNFIT,         /* this buffer can't be given to the GPU */
+    VAAPI_IMPORT_REFUSED,       /* the driver has said no, or failed */
+    VAAPI_IMPORT_STOP,          /* the buffer was taken back, or worse */
+} VaapiImportResult;
+
+/** vaapi_import_init: leaves @import->display NULL if the GPU can't. */
+void vaapi_import_init(VaapiImport *import, VaapiDisplay *display);
+void vaapi_import_cleanup(VaapiImport *import);
+
+/**
+ * vaapi_import_write: let the GPU write a surface that is ready to @out.
+ * @out's format is that of the surface.
+ */
+VaapiImportResult vaapi_import_write(VaapiImport *import,
+                                     VideoCodecSession *session,
+                                     VideoCodecOutput *out,
+                                     VASurfaceID surface);
+
+/**
+ * vaapi_import_read: let the GPU read @in, and put it into a surface.
+ * @surface: of @in's format, and at least as large as its picture
+ *
+ * When this returns, the GPU has done with the guest's memory.
+ */
+VaapiImportResult vaapi_import_read(VaapiImport *import,
+                                    VideoCodecSession *session,
+                                    const VideoCodecInput *in,
+                                    VASurfaceID surface);
+
+/**
+ * vaapi_import_probe: which memory does the GPU take?
+ * @surface: what vaapi_image_probe() has drawn; holds something else after that
+ *
+ * Sets @display->write_import and @display->read_import.
+ */
+void vaapi_import_probe(VaapiDisplay *display, VASurfaceID surface);
+
+/*
+ * video-codec-vaapi-decoder.c
+ */
+
+/** vaapi_decoder_caps: ask @display; fills in @caps->decoders. */
+void vaapi_decoder_caps(VideoCodecVaapi *vaapi, VaapiDisplay *display,
+                        VideoCodecCaps *caps);
+
+/** vaapi_decoder_start: as VideoCodecImpl.start(); the rest is libav's */
+void *vaapi_decoder_start(VideoCodec *codec, VideoCodecSession *s,
+                          const VideoCodecParams *params, Error **errp);
+
+/*
+ * video-codec-vaapi-encoder.c
+ */
+
+/** vaapi_encoder_caps: ask @display; fills in @caps->encoders. */
+void vaapi_encoder_caps(VideoCodecVaapi *vaapi, VaapiDisplay *display,
+                        VideoCodecCaps *caps);
+
+/** vaapi_encoder_start: as VideoCodecImpl.start(); the rest is libav's */
+void *vaapi_encoder_start(VideoCodec *codec, VideoCodecSession *s,
+                          const VideoCodecParams *params, Error **errp);
+
+/** vaapi_settle_controls: as VideoCodecClass.settle_controls() */
+void vaapi_settle_controls(VideoCodec *codec, const VideoCodecParams *params,
+                           VideoControls *controls);
+
+#endif /* BACKENDS_VIDEO_CODEC_VAAPI_H */

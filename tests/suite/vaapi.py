@@ -1,0 +1,859 @@
+#!/usr/bin/python3
+# video-codec-vaapi: with the software driver of tests/va-driver, no GPU needed.
+#
+# The driver imitates what those of GPUs do and fail to do, see VVSW_OPTIONS in
+# tests/va-driver/options.c.  VAAPI_NODE names a render node to run what needs
+# no such imitation on a real GPU.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+import json
+import os
+import re
+import struct
+from pathlib import Path
+
+import clips as made
+import encode as enc
+import vectors
+from common import CODECS, QUICK, SANITIZE, TMP, VVCLIENT, Tap, clips, \
+    ffmpeg, run
+
+NODE = os.environ.get('VAAPI_NODE', '/dev/null')
+REAL = NODE != '/dev/null'
+DRIVER = Path(VVCLIENT).resolve().parents[1] / 'build/tools/tests/va-driver'
+OBJECT = f'video-codec-vaapi,rendernode={NODE}'
+PATHS = ('import', 'derive', 'getimage')
+# Files for one QEMU
+BATCH = 16
+MIB = 1 << 20
+CLIPS = [clip for clip in made.CLIPS if clip[0] != 'mpeg4']
+
+
+def environment(options=''):
+    """For a QEMU with the software driver in place of a GPU's."""
+    env = dict(os.environ)
+    if not REAL:
+        env.update(
+            LIBVA_DRIVER_NAME='vvsw', LIBVA_DRIVERS_PATH=str(DRIVER),
+            LD_PRELOAD=str(DRIVER / 'libvvsw-preload.so'),
+            VVSW_OPTIONS=options)
+    if SANITIZE:
+        env['ASAN_OPTIONS'] = 'verify_asan_link_order=0:' + \
+            env.get('ASAN_OPTIONS', '')
+    return env
+
+
+def vvclient(*args, options='', **env):
+    return run(VVCLIENT, *args, env={**environment(options), **env})
+
+
+def said(result):
+    return json.loads(result.stdout)
+
+
+def decode(path, *props, options='', extra=(), env=None):
+    """Returns: what vvclient says, whatever became of it."""
+    result = vvclient('decode', path, '--md5', '--json', '--codec',
+                      ','.join([OBJECT, *props]), *extra, options=options,
+                      **(env or {}))
+    try:
+        return said(result)
+    except json.JSONDecodeError:
+        return {'ok': False, 'errors': [result.stderr]}
+
+
+def stream(answer):
+    """What QEMU has said of the first stream."""
+    return answer['device']['streams'][0]
+
+
+def wrong(answer, md5, engine):
+    """What is not as it should be, or None."""
+    if not answer['ok']:
+        return '\n'.join(answer['errors'])
+    if not re.fullmatch(engine, stream(answer)['engine']):
+        return f'engine is {stream(answer)["engine"]}, not {engine}'
+    return None if answer['md5'] == md5 else \
+        f'MD5 is {answer["md5"]}, expected {md5}'
+
+
+def engine(way):
+    return rf'VA-API \w+ \(.*\), path {way}'
+
+
+def through(path, way, md5=None, options='', extra=()):
+    """A clip, all of it the way that was said."""
+    answer = decode(path, f'x-path={way}', options=options, extra=extra)
+    problem = wrong(answer, md5 or made.ffmpeg_md5(path), engine(way))
+    if not problem:
+        copied = stream(answer)['pixels-copied']
+        if (way == 'import') != (copied == 0):
+            problem = f'{copied} bytes copied'
+    return problem
+
+
+def auto(path, way, options='', props=(), extra=()):
+    """The way that is chosen."""
+    return wrong(decode(path, *props, options=options, extra=extra),
+                 made.ffmpeg_md5(path), engine(way))
+
+
+def software(path, why, *props, options=''):
+    return wrong(decode(path, 'fallback=software', *props, options=options),
+                 made.ffmpeg_md5(path), why)
+
+
+def refused(path, text, *props, options=''):
+    answer = decode(path, *props, options=options)
+    if answer['ok'] or text not in '\n'.join(answer['errors']):
+        return f'expected to fail with "{text}":\n{answer}'
+    return None
+
+
+def vector(clip, way):
+    """As vectors.py, on a GPU."""
+    refusal = vectors.EXCEPTIONS.get(clip['file'])
+    answer = decode(clip['path'], f'x-path={way}')
+    text = '\n'.join(answer['errors'])
+    if refusal or 'pixel format' in text or 'does not decode profile' in text:
+        # of clips that software does not decode either, or no GPU does
+        known = refusal or clip['pix_fmt'] not in ('yuv420p', 'yuv420p10le',
+                                                   'yuvj420p') or \
+            clip['file'] in vectors.TRAILING or \
+            clip['profile'] in ('High 10', 'High 10 Intra', 'Rext')
+        return None if known else text
+    trailing = clip['file'] in vectors.TRAILING and 'breaks off' in text
+    if not answer['ok'] and not trailing:
+        return text
+    if vectors.is_md5(clip, answer['md5']):
+        return None
+    return f'MD5 is {answer["md5"]}, expected {clip["ffmpeg_md5"]}'
+
+
+#
+# Failures
+#
+
+def failed_frames(path, options, most_lost, *props):
+    """One frame is lost, others are not, and the stream goes on."""
+    whole = decode(path, *props)
+    answer = decode(path, *props, options=options)
+    text = '\n'.join(answer['errors'])
+    if answer['ok'] or not text:
+        return 'nobody has noticed'
+    if 'stream failed' in text or 'is lost' in text:
+        return text
+    lost = whole['frames'] - answer['frames']
+    bad = len(answer['errors'])
+    if lost > most_lost or not 1 <= bad <= most_lost + 1:
+        return f'{lost} frames are missing, errors: {text}'
+    return None
+
+
+def device_loss(good, victim):
+    """The stream fails, QEMU lives, and the next stream opens the GPU anew."""
+    result = vvclient('survive', good, victim, '--codec', OBJECT,
+                      options='lose-device=100')
+    if result.returncode or '1 of them with errors' not in result.stdout:
+        return result.stdout + result.stderr
+    return None
+
+
+def lost_stream(path, *props):
+    answer = decode(path, *props, options='lose-device=20')
+    if answer['ok'] or 'the device gave up' not in '\n'.join(answer['errors']):
+        return f'not told: {answer}'
+    return None
+
+
+def qemu(*args, options='', **env):
+    return run(os.environ['QTEST_QEMU_BINARY'], '-display', 'none', *args,
+               timeout=60, env={**environment(options), **env})
+
+
+def not_opened(node, texts, **env):
+    result = qemu('-machine', 'none', '-object',
+                  f'video-codec-vaapi,id=gpu0,rendernode={node}', **env)
+    missing = [text for text in texts if text not in result.stderr]
+    if result.returncode != 1 or missing:
+        return f'exit status {result.returncode}, {missing} not in:\n' \
+            f'{result.stderr}'
+    return None
+
+
+def caps(options, *props):
+    """Coded formats, and the raw formats that they go with."""
+    answer = said(vvclient('caps', '--json', '--codec',
+                           ','.join([OBJECT, *props]), options=options))
+    return {way: {coded['format']: coded[way] for coded in answer['coded']
+                  if way in coded} for way in ('decodes_to', 'encodes_from')}
+
+
+def same_caps(options, change, *props):
+    """QUERY_CAPS has just what the driver has: CHANGE says what differs."""
+    expected, found = caps(''), caps(options, *props)
+    change(expected)
+    return None if found == expected else \
+        f'capabilities are {found}, expected {expected}'
+
+
+def without(coded):
+    """The driver has it no more."""
+    def change(all_caps):
+        for formats in all_caps.values():
+            formats.pop(coded, None)
+    return change
+
+
+def without_deep(coded):
+    """The driver has only 8 bits of it."""
+    def change(all_caps):
+        for formats in all_caps.values():
+            if coded in formats:
+                formats[coded].remove('P010')
+    return change
+
+
+def without_encoders(all_caps):
+    all_caps['encodes_from'] = {}
+
+
+def with_software(all_caps):
+    """And mpeg4, and whatever libavcodec has."""
+    answer = said(vvclient('caps', '--json', '--codec', 'video-codec-libav'))
+    for coded in answer['coded']:
+        for way, formats in all_caps.items():
+            if way in coded and (way == 'decodes_to' or
+                                 coded['format'] not in formats):
+                formats[coded['format']] = coded[way]
+
+
+def in_turn(*args):
+    """Nothing is kept: neither thread_count nor async_depth adds a delay."""
+    result = vvclient(*args, '--in-turn', '--codec', OBJECT)
+    return result.stderr if result.returncode else None
+
+
+def too_large(path):
+    """The size that the driver tells is the limit: 322x182 in blocks."""
+    problem = auto(path, r'\w+', 'max-size=336x192')
+    return problem or refused(path, 'limit', options='max-size=320x180')
+
+
+def no_encoders(script):
+    """A GPU that only decodes: no software in its place, but it is told of."""
+    env = environment('no-encode')
+    for option, told in ('', True), (',encoder=off', False):
+        result = run('unshare', '-rm', 'sh', script, 'timeout', 10,
+                     os.environ['QTEST_QEMU_BINARY'], '-display', 'none', '-S',
+                     '-device', f'virtio-video-pci{option}', env=env)
+        said_so = 'this GPU has no encoders' in result.stderr and \
+            'fallback=software' in result.stderr
+        if 'virtio-video: decoding on the GPU' not in result.stderr or \
+                said_so != told:
+            return f'a device{option} says:\n{result.stderr}'
+    offered = said(run('unshare', '-rm', 'sh', script, VVCLIENT, 'caps',
+                       '--json', env=env))['coded']
+    return None if all('decodes_to' in coded and 'encodes_from' not in coded
+                       for coded in offered) else f'{offered} are offered'
+
+
+def default_codec(path):
+    """Without codec=, in a /dev that has a render node, and none."""
+    script = os.path.join(TMP, 'with-node.sh')
+    with open(script, 'w', encoding='utf-8') as f:
+        # A new /dev for this process only
+        f.write('set -e\n'
+                f'mkdir -p {TMP}/dev\n'
+                'mount -t tmpfs none "$0"\n'.replace('"$0"', f'{TMP}/dev') +
+                'for d in null zero urandom random shm; do\n'
+                f'  [ -d /dev/$d ] && mkdir {TMP}/dev/$d || touch '
+                f'{TMP}/dev/$d\n'
+                f'  mount --rbind /dev/$d {TMP}/dev/$d\n'
+                'done\n'
+                f'mkdir {TMP}/dev/dri\n'
+                f'ln -s /proc/self/fd {TMP}/dev/fd\n'
+                f'ln -s ../null {TMP}/dev/dri/renderD128\n'
+                f'mount --move {TMP}/dev /dev\n'
+                'exec "$@"\n')
+    probe = run('unshare', '-rm', 'sh', script, 'ls', '/dev/dri/renderD128')
+    if probe.returncode:
+        return 'SKIP this machine gives tests no /dev of their own'
+    result = run('unshare', '-rm', 'sh', script, VVCLIENT, 'decode', path,
+                 '--json', env=environment())
+    if result.returncode:
+        return result.stderr
+    found = stream(said(result))['engine']
+    if not re.fullmatch(engine(r'\w+'), found):
+        return f'engine is {found} with a node'
+    result = run('unshare', '-rm', 'sh', script, 'timeout', 10,
+                 os.environ['QTEST_QEMU_BINARY'], '-display', 'none', '-S',
+                 '-device', 'virtio-video-pci', env=environment())
+    if 'on the GPU of /dev/dri/renderD128 (video-codec-vaapi)' not in \
+            result.stderr or 'fallback' in result.stderr:
+        return f'QEMU does not tell of the GPU:\n{result.stderr}'
+    problem = None if REAL else no_encoders(script)
+    if problem:
+        return problem
+    found = stream(said(vvclient('decode', path, '--json')))['engine']
+    return None if found.startswith('libavcodec') or REAL else \
+        f'engine is {found} without a node'
+
+
+def sandboxed(path, way):
+    wrapper = os.path.join(TMP, 'sandboxed', 'qemu-system-x86_64')
+    os.makedirs(os.path.dirname(wrapper), exist_ok=True)
+    with open(wrapper, 'w', encoding='utf-8') as f:
+        f.write('#!/bin/sh\n'
+                f'exec {os.environ["QTEST_QEMU_BINARY"]} "$@" -sandbox '
+                'on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
+                'resourcecontrol=deny\n')
+    os.chmod(wrapper, 0o755)
+    answer = decode(path, f'x-path={way}', env={'QTEST_QEMU_BINARY': wrapper})
+    return wrong(answer, made.ffmpeg_md5(path), engine(way))
+
+
+def join_ivf(name, *parts):
+    """One stream of several, as a camera that changes its size sends it."""
+    out = os.path.join(TMP, name)
+    with open(out, 'wb') as f:
+        pts = 0
+        for part in parts:
+            with open(part, 'rb') as g:
+                data = g.read()
+            if not pts:
+                f.write(data[:32])
+            at = 32
+            while at < len(data):
+                size, = struct.unpack_from('<I', data, at)
+                f.write(struct.pack('<IQ', size, pts))
+                f.write(data[at + 12:at + 12 + size])
+                at += 12 + size
+                pts += 1
+    return out
+
+
+def resized(codec, encoder, way):
+    """Sizes that libavcodec would not tell the driver of."""
+    parts = [made.make(f'{codec}-{w}', 'ivf', encoder, f'{w}x{h}')
+             for w, h in ((160, 96), (320, 180), (128, 72))]
+    if not all(parts):
+        return 'SKIP this ffmpeg cannot make such a clip'
+    path = join_ivf(f'resized-{codec}-{way}.ivf', *parts)
+    native = run(VVCLIENT, 'native', path, '--md5').stdout.strip()
+    answer = decode(path, f'x-path={way}')
+    return wrong(answer, native, engine(way))
+
+
+#
+# Memory
+#
+
+def device_with(name, option):
+    """A QEMU whose device has one property more."""
+    wrapper = os.path.join(TMP, name, 'qemu-system-x86_64')
+    os.makedirs(os.path.dirname(wrapper), exist_ok=True)
+    with open(wrapper, 'w', encoding='utf-8') as f:
+        f.write(f'#!/bin/sh\nexec {os.environ["QTEST_QEMU_BINARY"]} "$@" '
+                f'-global virtio-video-device.{option}\n')
+    os.chmod(wrapper, 0o755)
+    return {'QTEST_QEMU_BINARY': wrapper}
+
+
+def code_large(path, direction, way, options='', env=None):
+    """A clip of few large frames: surfaces are most of what is in use."""
+    coder = ['decode'] if direction == 'decode' else \
+        ['encode', '-c', 'h264', '--raw', 'nv12']
+    result = vvclient(*coder, path, '--json', '--codec',
+                      f'{OBJECT},x-path={way}', options=options, **(env or {}))
+    try:
+        return said(result)
+    except json.JSONDecodeError:
+        return {'ok': False, 'errors': [result.stderr]}
+
+
+def memory(path, direction, way):
+    """What the driver holds is in the device's memory, and not much more."""
+    stats = os.path.join(TMP, f'memory-{direction}-{way}')
+    answer = code_large(path, direction, way, f'stats-often,stats={stats}')
+    if not answer['ok']:
+        return '\n'.join(answer['errors'])
+    with open(stats, encoding='ascii') as f:
+        peak = max(map(int, re.findall(r'peak-bytes=(\d+)', f.read())))
+    used = answer['device']['memory']
+    print(f'# {direction}, {way}: {used} bytes, the driver has {peak}',
+          flush=True)
+    return None if peak <= used <= peak * 2 else \
+        f'{used} bytes are in use, the driver has {peak}'
+
+
+def memory_limit(path, direction, way):
+    """One byte less than what a stream takes is not enough."""
+    answer = code_large(path, direction, way)
+    if not answer['ok']:
+        return '\n'.join(answer['errors'])
+    used = answer['device']['memory']
+    name = f'limit-{direction}-{way}'
+    answer = code_large(path, direction, way, env=device_with(
+        f'{name}-less', f'max-mem={used - 1}'))
+    if answer['ok'] or 'max-mem' not in '\n'.join(answer['errors']):
+        return f'{used - 1} bytes are enough: {answer}'
+    # Coded data has gone when QEMU is asked
+    answer = code_large(path, direction, way, env=device_with(
+        f'{name}-more', f'max-mem={used + MIB}'))
+    return None if answer['ok'] else '\n'.join(answer['errors'])
+
+
+#
+# Broken streams
+#
+
+def malformed(good, batch, way):
+    result = run(VVCLIENT, 'survive', good, *batch, '--codec',
+                 f'{OBJECT},fallback=software,x-path={way}', timeout=1500,
+                 env=environment())
+    if result.returncode or 'Sanitizer' in result.stderr:
+        return '\n'.join(line for line in result.stdout.splitlines()
+                         if line.startswith(('not ok', '#'))) + \
+            f'\nexit status {result.returncode}\n{result.stderr}'
+    return None
+
+
+def malformed_cases(good):
+    broken = [clip['path'] for clip in clips('malformed.tsv')]
+    if QUICK:
+        broken = broken[::8]
+    for at in range(0, len(broken), BATCH):
+        for way in PATHS[1:2] if QUICK else PATHS:
+            yield f'malformed from {at + 1} on, {way}', malformed, good, \
+                broken[at:at + BATCH], way
+
+
+def monochrome(pix_fmt):
+    """Frames, or the reason; libavcodec up to 7 has it on no GPU."""
+    path = made.make(f'gpu-{pix_fmt}', 'mkv',
+                     ['-c:v', 'libaom-av1', '-cpu-used', '8', '-pix_fmt',
+                      pix_fmt])
+    if not path:
+        return 'SKIP this ffmpeg cannot make such a clip'
+    answer = decode(path)
+    text = '\n'.join(answer['errors'])
+    if not answer['ok']:
+        print(f'# {pix_fmt}: {text}', flush=True)
+        return None if f'{pix_fmt} is not supported' in text and \
+            not answer['frames'] else f'no reason: {answer}'
+    planar = {'gray': 'yuv420p', 'gray10le': 'yuv420p10le'}[pix_fmt]
+    result = ffmpeg('-i', path, '-pix_fmt', planar, '-f', 'md5', '-')
+    return wrong(answer, result.stdout.strip().removeprefix('MD5='),
+                 engine(r'\w+'))
+
+
+#
+# Encoders
+#
+
+def gpu_quality(answer, what):
+    psnr = answer['psnr']['all']
+    enc.check(psnr > 30, f'{what}: PSNR is {psnr:.2f}')
+    enc.check(stream(answer)['engine'].startswith('VA-API'),
+              stream(answer)['engine'])
+
+
+def encodes(coded, codec, extension, *options):
+    """Frames, key frames, quality and bits per second."""
+    out = enc.path(f'gpu-{codec}-{"-".join(options)}.{extension}')
+    answer = enc.encode(coded.plain, codec, '-b', '600k', '--gop', '20',
+                        *options, out=out)
+    types = enc.frames(out)
+    enc.check(len(types) == coded.n, f'{len(types)} frames')
+    enc.check(enc.keys(types) == enc.expect_keys(coded.n, 20),
+              f'frames are {types}')
+    gpu_quality(answer, codec)
+    rate = sum(enc.sizes(out)) * 8 * enc.FPS / coded.n / 1000
+    print(f'# {codec} {" ".join(options)}: {rate:.1f} kbit/s for 600, PSNR '
+          f'{answer["psnr"]["all"]:.2f} dB, {stream(answer)["engine"]}', flush=True)
+    enc.check(enc.near(rate, 600, 40), f'{rate:.1f} kbit/s')
+
+
+def encode_way(clip, codec, way, *args, out=None, options=''):
+    """Returns: what vvclient says of a clip that has gone this way."""
+    forced = '' if '|' in way or way == 'auto' else f',x-path={way}'
+    result = vvclient('encode', clip, '-c', codec, '--json', '--codec',
+                      OBJECT + forced, *(['-o', out] if out else []), *args,
+                      options=options)
+    answer = said(result)
+    enc.check(answer['ok'], f'{answer["errors"]}')
+    info = stream(answer)
+    enc.check(re.fullmatch(engine(way), info['engine']), info['engine'])
+    enc.check((info['pixels-copied'] == 0) == (way == 'import'),
+              f'{info["pixels-copied"]} bytes copied')
+    return answer
+
+
+def encode_ways(clip, codec, extension, raw):
+    """The same bytes, whichever way the pixels go."""
+    found = {}
+    for way in PATHS:
+        out = enc.path(f'way-{codec}-{raw}-{way}.{extension}')
+        encode_way(clip, codec, way, '--raw', raw, out=out)
+        found[way] = enc.md5(out)
+    enc.check(len(set(found.values())) == 1, f'streams are {found}')
+
+
+def encode_other(clip, codec, way):
+    """A format that has to be converted."""
+    encode_way(clip, codec, way, '--raw', 'yu12')
+
+
+def encode_like(clip, codec, extension, way, *args, options=''):
+    """The same bytes as those that go another way."""
+    outs = [enc.path(f'like-{codec}-{way}-{options}{"".join(args)}-{i}.'
+                     f'{extension}') for i in range(2)]
+    encode_way(clip, codec, 'derive', '--raw', 'nv12', out=outs[0])
+    encode_way(clip, codec, way, '--raw', 'nv12', *args, out=outs[1],
+               options=options)
+    enc.check(enc.md5(outs[0]) == enc.md5(outs[1]), 'streams differ')
+
+
+def encode_noise(clip, codec, extension, way):
+    """All of the stream is there, whatever it shows."""
+    out = enc.path(f'noise-{way}.{extension}')
+    encode_way(clip, codec, way, '--raw', 'nv12', '--scribble', out=out)
+    types = enc.frames(out)
+    enc.check(len(types) == 60, f'{len(types)} frames')
+    answer = encode_way(clip, codec, way, '--raw', 'nv12')
+    noisy = encode_way(clip, codec, way, '--raw', 'nv12', '--scribble')
+    enc.check(noisy['psnr']['all'] < answer['psnr']['all'] - 3,
+              'nobody has changed a frame')
+
+
+def encode_refused(clip, codec, options, *args):
+    result = vvclient('encode', clip, '-c', codec, '--json', '--raw', 'nv12',
+                      '--codec', f'{OBJECT},x-path=import', *args,
+                      options=options)
+    enc.check(result.returncode == 1 and "can't read this frame" in
+              result.stdout + result.stderr, result.stdout + result.stderr)
+
+
+def encode_path_cases(coded, names):
+    for codec in names[:1] if QUICK else names:
+        yield f'encode {codec} on each path', encode_ways, coded.short, codec, \
+            ENCODERS[codec], 'nv12'
+    if 'P010' in caps('')['encodes_from'].get('hevc', []):
+        yield 'encode hevc on each path, 10 bits', encode_ways, coded.deep, \
+            'hevc', 'hevc', 'p010'
+    if REAL:
+        return
+    first, extension = names[0], ENCODERS[names[0]]
+    like = encode_like, coded.short, first, extension
+    copied = '(derive|getimage)'
+    yield 'encode from a DMA-BUF', imitate, 'udmabuf', *like, 'import'
+    yield 'encode from a DMA-BUF of scattered pages', imitate, 'udmabuf', \
+        *like, 'import', '--scatter'
+    yield 'encode from scattered pages', *like, copied, '--scatter'
+    yield 'encode from scattered pages, forced', encode_refused, coded.short, \
+        first, '', '--scatter'
+    yield 'encode, no import', imitate, 'no-import', *like, copied
+    yield 'encode, no import, forced', encode_refused, coded.short, first, \
+        'no-import'
+    yield 'encode, no import but for decoders', imitate, 'no-import-read', \
+        *like, copied
+    yield 'decode, no import but for decoders', auto, coded.clip, 'import', \
+        'no-import-read'
+    yield 'encode, a slow video processor', imitate, 'process-ms=20', *like, \
+        'import'
+    for way in PATHS:
+        yield f'encode while the guest changes frames, {way}', encode_noise, \
+            coded.short, first, extension, way
+    # Each second sync is that of the copy, the others are the encoder's
+    yield 'encode, a copy that fails', imitate, 'fail-sync=20', *like, \
+        '(import|derive|getimage)'
+    yield 'encode what the GPU does not take', encode_other, coded.short, \
+        first, copied
+
+
+def encode_failure(coded, codec, extension, options):
+    """A frame without data, then a key frame."""
+    out = enc.path(f'gpu-{options}.{extension}')
+    result = vvclient('encode', coded.short, '-c', codec, '--json', '--codec',
+                      OBJECT, '-o', out, options=options)
+    answer = said(result)
+    enc.check(not answer['ok'], 'nobody has noticed')
+    types = enc.frames(out)
+    enc.check(58 <= len(types) <= 59, f'{len(types)} frames')
+    enc.check(len(enc.keys(types)) == 2, f'frames are {types}')
+
+
+def encode_loss(coded, codec):
+    result = vvclient('encode', coded.short, '-c', codec, '--json', '--codec',
+                      OBJECT, options='lose-device=20')
+    enc.check(result.returncode == 1 and 'the GPU is lost' in
+              result.stdout + result.stderr, result.stdout + result.stderr)
+
+
+def transcode(coded, path, codec, out):
+    answer = json.loads(enc.vvclient('transcode', path, enc.path(out), '-c',
+                                     codec, '--json', '--codec',
+                                     OBJECT).stdout)
+    enc.check(answer['ok'], str(answer))
+    enc.check(enc.count(enc.path(out)) == 40, 'frames are missing')
+
+
+ENCODERS = {'h264': 'h264', 'hevc': 'hevc', 'vp8': 'ivf', 'vp9': 'ivf',
+            'mpeg2': 'm2v'}
+
+
+def encoder_cases(coded, names, paths):
+    for codec in names:
+        extension = ENCODERS[codec]
+        yield f'encode {codec}', encodes, coded, codec, extension
+        if QUICK:
+            continue
+        for raw in 'yu12', 'xrgb':
+            yield f'encode {codec} from {raw}', encodes, coded, codec, \
+                extension, '--raw', raw
+        yield f'encode {codec}, vbr', encodes, coded, codec, extension, \
+            '--bitrate-mode', 'vbr'
+        yield f'{codec}: forced key frames', enc.force, coded, codec
+        for control, value in ('bitrate', '2M'), ('gop', '10'):
+            if codec != 'vp8':
+                yield f'{codec}: another {control}', enc.change, coded, codec, \
+                    control, value
+        yield f'{codec}: streams', enc.streams, coded, codec, 4
+        yield f'{codec}: without delay', in_turn, 'encode', coded.short, '-c', \
+            codec
+    first = names[0]
+    yield f'{first}: a failure', encode_failure, coded, first, \
+        ENCODERS[first], 'fail-end-picture=20'
+    yield f'{first}: the GPU is lost', encode_loss, coded, first
+    for name in ('h264', 'vp9')[:1 if QUICK else 2]:
+        yield f'transcode {name} to {first}', transcode, coded, paths[name], \
+            first, f'transcoded-{name}.{ENCODERS[first]}'
+
+
+#
+# All of it
+#
+
+def decoder_cases(paths):
+    for name, path in paths.items():
+        for way in PATHS:
+            yield f'{name}, {way}', through, path, way
+    for name in list(paths)[:1] if QUICK else paths:
+        yield f'{name}, scattered', auto, paths[name], r'\w+', '', (), \
+            ['--scatter']
+        for raw in 'yu12', 'p010':
+            yield f'{name} as {raw}', as_raw, paths[name], raw
+    for codec, encoder in (
+            ('vp8', ['-c:v', 'libvpx', '-g', '999']),
+            ('av1', ['-c:v', 'libaom-av1', '-cpu-used', '8', '-usage',
+                     'realtime'])):
+        if codec not in paths:
+            continue
+        for way in PATHS[1:2] if QUICK else PATHS:
+            yield f'{codec} of another size, {way}', resized, codec, \
+                encoder, way
+    if 'vp9' in paths:
+        yield 'vp9 without delay', in_turn, 'decode', paths['vp9']
+    if 'av1' in paths:
+        for pix_fmt in 'gray', 'gray10le':
+            yield f'av1 of {pix_fmt}', monochrome, pix_fmt
+    yield '16 streams', through, paths['h264'], 'derive', None, '', \
+        ['--streams', '16']
+    if not SANITIZE:
+        for way in PATHS:
+            yield f'in a sandbox, {way}', sandboxed, paths['h264'], way
+
+
+def as_raw(path, raw):
+    """Formats that the GPU does not make are converted."""
+    depth10 = '-10' in path
+    if depth10 and raw != 'p010':
+        answer = decode(path, extra=['--raw', 'p010'])
+    else:
+        answer = decode(path, extra=['--raw', raw])
+        if raw == 'p010' and not depth10 and not answer['ok'] and \
+                'cannot decode' in '\n'.join(answer['errors']):
+            return None         # a GPU without 10 bits does not offer it
+    return wrong(answer, made.ffmpeg_md5(path), engine(r'\w+'))
+
+
+def imitation_cases(paths):
+    h264 = paths['h264']
+    yield 'no import', auto, h264, '(derive|getimage)', 'no-import'
+    yield 'no import, forced', imitate, 'no-import', refused, h264, \
+        'and x-path=import', 'x-path=import'
+    yield 'nothing is decoded into imported memory', auto, h264, 'import', \
+        'no-import-decode'
+    for name in 'h264', 'hevc-10', 'vp8':
+        yield f'{name} in a DMA-BUF', through, paths[name], 'import', None, \
+            'udmabuf'
+        yield f'{name} in a DMA-BUF of scattered pages', through, paths[name], \
+            'import', None, 'udmabuf', ['--scatter']
+    yield 'scattered pages without udmabuf, forced', scattered_refused, h264
+    yield 'too many pages for one DMA-BUF', auto, paths['large'], \
+        '(derive|getimage)', 'udmabuf', (), ['--scatter']
+    yield 'no derive', auto, h264, 'getimage', 'no-derive,no-import'
+    yield 'tiled surfaces', auto, h264, 'getimage', 'derive-tiled,no-import'
+    yield 'no derive, forced', failed_all, h264, 'x-path=derive', 'no-derive'
+    for pitch in 256, 1024:
+        yield f'pitch {pitch}', through, h264, 'derive', None, \
+            f'derive-pitch={pitch}'
+    yield 'caps without VP9', same_caps, \
+        'no-profile=VP9Profile0,no-profile=VP9Profile2', without('vp9')
+    yield 'caps without AV1', same_caps, 'no-profile=AV1Profile0', \
+        without('av1')
+    yield 'caps without 10 bits', same_caps, 'no-profile=HEVCMain10', \
+        without_deep('hevc')
+    yield 'caps without encoders', same_caps, 'no-encode', without_encoders
+    yield 'caps with fallback', same_caps, '', with_software, \
+        'fallback=software'
+    yield 'h264 without delay', in_turn, 'decode', paths['plain']
+    yield 'the driver has a limit', too_large, h264
+    yield 'a profile is missing', imitate, 'no-profile=HEVCMain10', refused, \
+        paths['hevc-10'], 'does not decode profile'
+    yield 'a profile is missing, fallback', imitate, \
+        'no-profile=HEVCMain10', software, paths['hevc-10'], \
+        "libavcodec hevc, as the GPU can't"
+    yield 'a format is missing', imitate, 'no-profile=VP9Profile0', refused, \
+        paths['vp9'], 'cannot decode'
+    yield 'a format is missing, fallback', imitate, 'no-profile=VP9Profile0', \
+        software, paths['vp9'], 'libavcodec vp9'
+    yield 'no fallback unless asked for', refused, paths['mpeg4'], \
+        'cannot decode'
+    yield 'fallback', software, paths['mpeg4'], 'libavcodec mpeg4'
+    # AV1's pictures depend on more than the pixels of those before, so that
+    # some of the next ones may be lost too
+    for name, most in ('plain', 1), ('av1', 8):
+        yield f'a picture that is refused, {name}', failed_frames, \
+            paths[name], 'fail-end-picture=20', most
+    for way in PATHS:
+        # With import, each second one is that of the GPU's copy
+        yield f'a picture that fails, {way}', failed_frames, paths['plain'], \
+            f'fail-sync={60 if way == "import" else 30}', 1, f'x-path={way}'
+    yield 'the GPU is lost', lost_stream, h264
+    yield 'the GPU comes back', device_loss, h264, paths['long']
+    for way in PATHS:
+        for direction in 'decode', 'encode':
+            yield f'memory, {direction}, {way}', memory, paths['large'], \
+                direction, way
+            if way != 'derive':
+                yield f'max-mem, {direction}, {way}', memory_limit, \
+                    paths['large'], direction, way
+    yield 'no such node', not_opened, '/dev/dri/renderD999', \
+        ['/dev/dri/renderD999', 'No such file', 'video-codec-libav']
+    yield 'no such driver', no_driver
+
+
+def imitate(options, fn, *args):
+    return fn(*args, options=options)
+
+
+def scattered_refused(path):
+    answer = decode(path, 'x-path=import', extra=['--scatter'])
+    text = '\n'.join(answer['errors'])
+    return None if "can't write this frame" in text else f'not told: {answer}'
+
+
+def failed_all(path, prop, options):
+    """No frame can be had this way: all are marked, none is made up."""
+    answer = decode(path, prop, options=options)
+    return 'frames were made up' if answer['ok'] else None
+
+
+def no_driver():
+    return not_opened('/dev/null', [
+        '/dev/null', 'nosuch_drv_video.so', 'libva', 'vainfo', 'mesa-va'],
+        LIBVA_DRIVER_NAME='nosuch')
+
+
+def vector_cases():
+    small = QUICK or SANITIZE
+    known = caps('')['decodes_to']
+    for clip in clips():
+        if clip['codec'] not in CODECS or clip['codec'] not in known or (
+                small and (int(clip['bytes']) > 60000 or
+                           '3840' in clip['sizes'])):
+            continue
+        for way in PATHS[1:2] if small else PATHS:
+            yield f'{clip["file"]}, {way}', vector, clip, way
+
+
+def has_decoder(name):
+    """The driver's, for a clip of that name."""
+    codec, _, depth = name.partition('-')
+    raws = caps('')['decodes_to'].get(codec)
+    return bool(raws) and (depth != '10' or 'P010' in raws)
+
+
+def make_clips():
+    paths = {name: made.make(name, container, options)
+             for name, container, options in CLIPS}
+    paths['mpeg4'] = made.make('mpeg4', 'mp4', ['-c:v', 'mpeg4', '-bf', '2'])
+    # Frames of more pages than /dev/udmabuf takes
+    paths['large'] = made.make('gpu-large', 'mp4', [
+        '-c:v', 'libx264', '-preset', 'ultrafast', '-frames:v', '5'],
+        size='2048x1400')
+    for name, n in ('plain', 40), ('long', 150):
+        path = os.path.join(TMP, f'gpu-{name}.mp4')
+        result = ffmpeg('-f', 'lavfi', '-i', 'testsrc2=size=320x180:rate=25',
+                        '-frames:v', n, '-pix_fmt', 'yuv420p', '-c:v',
+                        'libx264', '-bf', 0, path)
+        paths[name] = path if result.returncode == 0 else None
+    return paths
+
+
+def checked(tap, cases):
+    tap.run_all((name, enc.no_exception(fn), *args)
+                for name, fn, *args in cases)
+
+
+def encoder_names():
+    """Those that the driver has."""
+    return [name for name in ENCODERS if name in caps('')['encodes_from']]
+
+
+def main():
+    tap = Tap()
+    if not REAL and not (DRIVER / 'vvsw_drv_video.so').exists():
+        tap.result('the software driver', f'{DRIVER} has none')
+        tap.exit()
+    paths = make_clips()
+    if not all(paths.values()):
+        tap.skip('VA-API', 'this ffmpeg cannot make the clips')
+        tap.exit()
+    usable = {}
+    for name, path in paths.items():
+        if name in ('plain', 'long', 'large', 'mpeg4'):
+            continue
+        if has_decoder(name):
+            usable[name] = path
+        elif REAL:
+            tap.skip(name, 'the driver does not decode it')
+        else:
+            tap.result(name, 'the software driver does not decode it')
+    cases = [*decoder_cases(usable)]
+    if not REAL:
+        cases += [*imitation_cases(paths),
+                  ('default codec', default_codec, paths['h264'])]
+    checked(tap, cases)
+    checked(tap, vector_cases())
+    checked(tap, malformed_cases(paths['plain']))
+    if not clips('malformed.tsv'):
+        tap.skip('malformed', 'there is no folder of test clips')
+
+    enc.OBJECT = ['--codec', OBJECT]
+    names = encoder_names()
+    coded = enc.Clips()
+    os.environ.update(environment())
+    coded.clip = paths['h264']
+    if names and all(vars(coded).values()):
+        checked(tap, encoder_cases(coded, names, paths))
+        checked(tap, encode_path_cases(coded, names))
+    else:
+        tap.skip('encoders', 'the driver has none')
+    tap.exit()
+
+
+if __name__ == '__main__':
+    main()

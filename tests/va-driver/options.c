@@ -1,0 +1,128 @@
+/*
+ * What imitates the ways of real drivers: VVSW_OPTIONS, read when a display is
+ * opened.  Options are separated by commas; N counts from 1 within the display.
+ *
+ *   fail-end-picture=N  the N-th vaEndPicture of decoders and encoders fails
+ *   fail-sync=N         the N-th sync of a surface or buffer fails
+ *   lose-device=N       from the N-th vaEndPicture on (decoders and encoders)
+ *                       every call fails until the display is opened anew
+ *   decode-ms=N         a picture takes N milliseconds more
+ *   process-ms=N        so does what the video processor does
+ *   no-import           surfaces cannot be made of the client's memory
+ *   no-import-decode    they can, but not be decoded into
+ *   no-import-read      nor can the video processor read them
+ *   no-derive           vaDeriveImage is not implemented
+ *   derive-tiled        vaDeriveImage fails, as if the surface were tiled
+ *   derive-pitch=N      lines of surfaces begin at multiples of N bytes
+ *   no-profile=NAME     this profile is missing (H264High, VP9Profile0, ...);
+ *                       can be given several times
+ *   no-encode           there are no encoders
+ *   udmabuf             there is a /dev/udmabuf, see preload.c
+ *   max-size=WxH        neither decoders nor encoders do more
+ *   stats=FILE          vaTerminate appends a line of counts to FILE
+ *   stats-often         so does vaDestroyContext, for who does not terminate
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "vvsw.h"
+
+#include <stdio.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_flag(const char *option, const char *name, bool *flag)
+{
+    if (strcmp(option, name)) {
+        return false;
+    }
+    *flag = true;
+    return true;
+}
+
+static bool is_number(const char *option, const char *name, unsigned *number)
+{
+    size_t n = strlen(name);
+
+    if (strncmp(option, name, n) || option[n] != '=') {
+        return false;
+    }
+    *number = strtoul(option + n + 1, NULL, 0);
+    return true;
+}
+
+static void parse(VvOptions *o, const char *option)
+{
+    if (is_flag(option, "no-import", &o->no_import) ||
+        is_flag(option, "no-import-decode", &o->no_import_decode) ||
+        is_flag(option, "no-import-read", &o->no_import_read) ||
+        is_flag(option, "no-derive", &o->no_derive) ||
+        is_flag(option, "derive-tiled", &o->derive_tiled) ||
+        is_flag(option, "no-encode", &o->no_encode) ||
+        is_flag(option, "udmabuf", &o->udmabuf) ||
+        is_flag(option, "stats-often", &o->stats_often) ||
+        is_number(option, "fail-end-picture", &o->fail_end_picture) ||
+        is_number(option, "fail-sync", &o->fail_sync) ||
+        is_number(option, "lose-device", &o->lose_device) ||
+        is_number(option, "decode-ms", &o->decode_ms) ||
+        is_number(option, "process-ms", &o->process_ms) ||
+        is_number(option, "derive-pitch", &o->derive_pitch)) {
+        return;
+    }
+    if (g_str_has_prefix(option, "no-profile=")) {
+        g_ptr_array_add(o->no_profile, g_strdup(strchr(option, '=') + 1));
+    } else if (g_str_has_prefix(option, "stats=")) {
+        g_free(o->stats);
+        o->stats = g_strdup(strchr(option, '=') + 1);
+    } else if (sscanf(option, "max-size=%ux%u", &o->max_width,
+                      &o->max_height) != 2) {
+        fprintf(stderr, "vvsw: unknown option '%s' in VVSW_OPTIONS\n", option);
+    }
+}
+
+void vv_options_init(VvOptions *o)
+{
+    const char *env = g_getenv("VVSW_OPTIONS");
+    g_auto(GStrv) list = g_strsplit(env ? env : "", ",", -1);
+
+    *o = (VvOptions) {
+        .derive_pitch = 64,
+        .max_width = 8192,
+        .max_height = 8192,
+        .no_profile = g_ptr_array_new_with_free_func(g_free),
+    };
+    for (unsigned i = 0; list[i]; i++) {
+        if (*list[i]) {
+            parse(o, list[i]);
+        }
+    }
+    o->derive_pitch = CLAMP(o->derive_pitch, 1, 65536);
+}
+
+void vv_options_clear(VvOptions *o)
+{
+    g_ptr_array_unref(o->no_profile);
+    g_free(o->stats);
+}
+
+void vv_stats_write(VvDriver *drv)
+{
+    const VvStats *s = &drv->stats;
+    FILE *f = drv->options.stats ? fopen(drv->options.stats, "a") : NULL;
+
+    if (!f) {
+        return;
+    }
+    fprintf(f, "decoded=%" PRIu64 " encoded=%" PRIu64 " processed=%" PRIu64
+            " failed=%" PRIu64 " derived-images=%" PRIu64
+            " get-images=%" PRIu64 " get-image-bytes=%" PRIu64
+            " put-images=%" PRIu64 " put-image-bytes=%" PRIu64
+            " mapped-surface-bytes=%" PRIu64
+            " imported=%" PRIu64 " exported=%" PRIu64
+            " peak-bytes=%" PRIu64 "\n",
+            s->decoded, s->encoded, s->processed, s->failed,
+            s->derived_images, s->get_images, s->get_image_bytes,
+            s->put_images, s->put_image_bytes, s->mapped_surface_bytes,
+            s->imported, s->exported, s->peak_bytes);
+    fclose(f);
+}
