@@ -755,11 +755,6 @@ static int64_t proc_status(Rig *r, const char *name)
     return g_ascii_strtoll(line + strlen(key), NULL, 10);
 }
 
-int64_t anonymous_memory(Rig *r)
-{
-    return proc_status(r, "RssAnon");
-}
-
 static Sched thread_sched(pid_t pid, const char *tid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/task/%s/schedstat", pid,

@@ -378,9 +378,6 @@ bool not_here(Rig *rig);
 /* What a loop may leave behind beside the guest's own RAM, in KiB */
 #define GROWTH_LIMIT        1024
 
-/* Private memory of QEMU, in KiB */
-int64_t anonymous_memory(Rig *r);
-
 /* Microseconds for which a thread has run, and was ready but did not run */
 typedef struct Sched {
     int64_t ran, waited;
