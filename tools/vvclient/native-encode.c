@@ -16,6 +16,7 @@
 #include <linux/v4l2-controls.h>
 #include <libavcodec/avcodec.h>
 #include <libavutil/dict.h>
+#include <libswscale/swscale.h>
 
 #define VV_NO_GOP       (1 << 30)
 #define VV_MPEG_GOP     600
@@ -41,6 +42,7 @@ typedef struct VVNativeEncoder {
     AVFrame *frame;
     AVPacket *packet;
     VVFrame pixels;
+    GByteArray *rgb;            /* the same, if it is encoded from XRGB8888 */
 } VVNativeEncoder;
 
 static uint32_t vv_value(const VVNativeEncoding *enc, VVControl control,
@@ -318,7 +320,7 @@ static bool vv_native_collect(VVNativeEncoder *n, Error **errp)
     return true;
 }
 
-static void vv_native_fill(VVNativeEncoder *n)
+static bool vv_native_fill_yuv(VVNativeEncoder *n)
 {
     for (unsigned p = 0; p < VV_FRAME_PLANES; p++) {
         const uint32_t len = vv_frame_row_bytes(&n->pixels, p);
@@ -329,6 +331,44 @@ static void vv_native_fill(VVNativeEncoder *n)
                    src + (size_t)y * len, len);
         }
     }
+    return true;
+}
+
+static void vv_native_rgb_row(void *opaque, unsigned plane, uint32_t y,
+                              const void *data, uint32_t len)
+{
+    VVNativeEncoder *n = opaque;
+
+    g_byte_array_append(n->rgb, data, len);
+}
+
+/* What the device gets is RGB, too: to it and back costs something */
+static bool vv_native_fill_rgb(VVNativeEncoder *n)
+{
+    const VVPlace place = { vv_native_rgb_row, n };
+    AVFrame *f = n->frame;
+    const int stride = 4 * f->width;
+    struct SwsContext *sws;
+
+    g_byte_array_set_size(n->rgb, 0);
+    if (!vv_frame_store(&n->pixels, DRM_FORMAT_XRGB8888, &place)) {
+        return false;
+    }
+    sws = sws_getContext(f->width, f->height, AV_PIX_FMT_BGR0, f->width,
+                         f->height, f->format, SWS_BICUBIC, NULL, NULL, NULL);
+    if (!sws) {
+        return false;
+    }
+    sws_scale(sws, (const uint8_t *const[]) { n->rgb->data }, &stride, 0,
+              f->height, f->data, f->linesize);
+    sws_freeContext(sws);
+    return true;
+}
+
+static bool vv_native_fill(VVNativeEncoder *n)
+{
+    return n->enc->fourcc == DRM_FORMAT_XRGB8888 ? vv_native_fill_rgb(n) :
+                                                   vv_native_fill_yuv(n);
 }
 
 static bool vv_native_encode_frame(VVNativeEncoder *n, unsigned index,
@@ -341,8 +381,11 @@ static bool vv_native_encode_frame(VVNativeEncoder *n, unsigned index,
     n->frame->width = n->avctx->width;
     n->frame->height = n->avctx->height;
     ret = av_frame_get_buffer(n->frame, 0);
+    if (ret >= 0 && !vv_native_fill(n)) {
+        error_setg(errp, "libswscale cannot convert frames");
+        return false;
+    }
     if (ret >= 0) {
-        vv_native_fill(n);
         n->frame->pts = index;
         n->frame->pict_type = index % n->values.gop ? AV_PICTURE_TYPE_NONE :
                                                       AV_PICTURE_TYPE_I;
@@ -388,9 +431,11 @@ bool vv_native_encode(const VVNativeEncoding *enc, VVOutcome *o, Error **errp)
     }
     n.frame = av_frame_alloc();
     n.packet = av_packet_alloc();
+    n.rgb = g_byte_array_new();
     vv_frame_init(&n.pixels);
     ok = vv_native_encoder_open(&n, errp) && vv_native_encode_all(&n, errp);
     vv_frame_cleanup(&n.pixels);
+    g_byte_array_unref(n.rgb);
     av_packet_free(&n.packet);
     av_frame_free(&n.frame);
     avcodec_free_context(&n.avctx);
