@@ -18,7 +18,7 @@ out=$repo/build
     tools=$out/tools
     tools_fuzz=$out/tools-fuzz
     fuzz=$out/fuzz
-    fuzz_devices=virtio-video-fuzz
+    test_devices=virtio-video-test
     stamps=$out/stamps
 }
 me=scripts/$(basename "$0")
