@@ -1060,7 +1060,7 @@ static void test_stop_large(Rig *r)
     queue_all_large(s, mem);
     g_assert_cmpint(qvm_streamon(r->d, s->id, QVM_OUTPUT), ==, 0);
     qtest_qmp_assert_success(r->qts, "{ 'execute': 'stop' }");
-    g_usleep(300 * MS);     /* enough for all of it */
+    g_usleep(1000 * MS);    /* enough for all of it */
     insns_to_le(&script, 1);
     qvv_ram_write(&r->d->ram, mem, &script, sizeof(script));
     qtest_qmp_assert_success(r->qts, "{ 'execute': 'cont' }");
