@@ -363,6 +363,72 @@ static void test_encoder_crop(Rig *r)
                               sizeof(sel)), ==, VM_EBUSY);
 }
 
+static void test_encoder_bad_selections(Rig *r)
+{
+    static const struct {
+        uint32_t type, target;
+    } bad[] = {
+        { VM_BUF_TYPE_VIDEO_CAPTURE, VM_SEL_TGT_CROP },
+        { QVM_CAPTURE, VM_SEL_TGT_CROP },
+        { QVM_OUTPUT, VM_SEL_TGT_COMPOSE },
+        { QVM_OUTPUT, VM_SEL_TGT_COMPOSE_PADDED },
+        { QVM_OUTPUT, 0x4711 },
+        { 0, VM_SEL_TGT_CROP },
+    };
+    g_autoptr(Session) s = encoder_open(r);
+
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct vm_selection sel = {
+            .type = cpu_to_le32(bad[i].type),
+            .target = cpu_to_le32(bad[i].target),
+            .width = cpu_to_le32(16),
+            .height = cpu_to_le32(16),
+        };
+
+        g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_G_SELECTION, &sel,
+                                  sizeof(sel)), ==, VM_EINVAL);
+        g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_S_SELECTION, &sel,
+                                  sizeof(sel)), ==, VM_EINVAL);
+    }
+}
+
+static void test_encoder_bad_commands(Rig *r)
+{
+    g_autoptr(Session) s = encoder_open(r);
+    struct vm_encoder_cmd cmd = { .cmd = cpu_to_le32(7) };
+    struct vm_decoder_cmd decoder = { };
+
+    encoder_start(s);
+    g_assert_cmpint(qvm_encoder_cmd(r->d, s->id, 7), ==, VM_EINVAL);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_TRY_ENCODER_CMD, &cmd,
+                              sizeof(cmd)), ==, VM_EINVAL);
+    cmd.cmd = cpu_to_le32(VM_CODEC_CMD_STOP);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_TRY_ENCODER_CMD, &cmd,
+                              sizeof(cmd)), ==, 0);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_TRY_DECODER_CMD, &decoder,
+                              sizeof(decoder)), ==, VM_ENOTTY);
+    g_assert_cmpint(qvm_decoder_cmd(r->d, s->id, VM_CODEC_CMD_STOP), ==,
+                    VM_ENOTTY);
+    put_frame(s, 0, 1, 1);
+    expect_coded(s, VM_BUF_FLAG_KEYFRAME, 1);
+}
+
+/* While one queue streams, the other's format stays what it is */
+static void test_encoder_formats_are_busy(Rig *r)
+{
+    g_autoptr(Session) s = encoder_open(r);
+    struct vm_pix_format_mplane coded, raw;
+
+    encoder_start(s);
+    g_assert_cmpint(qvm_g_fmt(r->d, s->id, QVM_CAPTURE, &coded), ==, 0);
+    g_assert_cmpint(qvm_g_fmt(r->d, s->id, QVM_OUTPUT, &raw), ==, 0);
+    g_assert_cmpint(qvm_streamoff(r->d, s->id, QVM_CAPTURE), ==, 0);
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_CAPTURE, &coded), ==, VM_EBUSY);
+    g_assert_cmpint(qvm_streamon(r->d, s->id, QVM_CAPTURE), ==, 0);
+    g_assert_cmpint(qvm_streamoff(r->d, s->id, QVM_OUTPUT), ==, 0);
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_OUTPUT, &raw), ==, VM_EBUSY);
+}
+
 static void test_frame_rate(Rig *r)
 {
     g_autoptr(Session) s = encoder_open(r);
@@ -381,6 +447,9 @@ static void test_frame_rate(Rig *r)
     g_assert_cmpuint(le32_to_cpu(parm.timeperframe.denominator), ==, 30);
     parm.type = cpu_to_le32(QVM_CAPTURE);
     g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_G_PARM, &parm,
+                              sizeof(parm)), ==, VM_EINVAL);
+    parm.type = cpu_to_le32(3);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_S_PARM, &parm,
                               sizeof(parm)), ==, VM_EINVAL);
 }
 
@@ -701,6 +770,11 @@ static const TestCase cases[] = {
     { "media/control-events", test_control_events, ENCODER_ROLE },
     { "media/many-ext-controls", test_many_ext_controls, ENCODER_ROLE },
     { "media/encoder-crop", test_encoder_crop, ENCODER_ROLE },
+    { "media/encoder-bad-selections", test_encoder_bad_selections,
+      ENCODER_ROLE },
+    { "media/encoder-bad-commands", test_encoder_bad_commands, ENCODER_ROLE },
+    { "media/encoder-formats-are-busy", test_encoder_formats_are_busy,
+      ENCODER_ROLE },
     { "media/frame-rate", test_frame_rate, ENCODER_ROLE },
     { "media/frame-rate-extremes", test_frame_rate_extremes, ENCODER_ROLE },
     { "media/short-frame", test_short_frame, ENCODER_ROLE },

@@ -1043,6 +1043,250 @@ static void test_qbuf_errors(Rig *r)
     assert_session_decodes(s, 3);
 }
 
+/*
+ * Values that V4L2 refuses, one ioctl after another
+ */
+
+static int selection(Session *s, uint32_t code, uint32_t type, uint32_t target,
+                     struct vm_selection *sel)
+{
+    *sel = (struct vm_selection) {
+        .type = cpu_to_le32(type),
+        .target = cpu_to_le32(target),
+        .width = cpu_to_le32(8),
+        .height = cpu_to_le32(8),
+    };
+    return qvm_ioctl(s->d, s->id, code, sel, sizeof(*sel));
+}
+
+/* What is composed is what is visible: it can be asked for, not chosen */
+static void test_bad_selections(Rig *r)
+{
+    static const uint32_t codes[] = {
+        VM_IOC_G_SELECTION, VM_IOC_S_SELECTION,
+    };
+    g_autoptr(Session) s = session_start(r, best_memory(r), WIDTH, HEIGHT);
+    struct vm_selection sel;
+
+    g_assert_cmpint(selection(s, VM_IOC_S_SELECTION, QVM_CAPTURE,
+                              VM_SEL_TGT_COMPOSE, &sel), ==, 0);
+    g_assert_cmpuint(le32_to_cpu(sel.width), ==, WIDTH);
+    g_assert_cmpuint(le32_to_cpu(sel.height), ==, HEIGHT);
+    g_assert_cmpint(selection(s, VM_IOC_S_SELECTION, QVM_CAPTURE,
+                              VM_SEL_TGT_CROP, &sel), ==, VM_EINVAL);
+    g_assert_cmpint(selection(s, VM_IOC_S_SELECTION, QVM_CAPTURE,
+                              VM_SEL_TGT_COMPOSE_BOUNDS, &sel), ==, VM_EINVAL);
+    for (unsigned i = 0; i < ARRAY_SIZE(codes); i++) {
+        g_assert_cmpint(selection(s, codes[i], QVM_OUTPUT, VM_SEL_TGT_COMPOSE,
+                                  &sel), ==, VM_EINVAL);
+        g_assert_cmpint(selection(s, codes[i], 0, VM_SEL_TGT_COMPOSE, &sel),
+                        ==, VM_EINVAL);
+        g_assert_cmpint(selection(s, codes[i], QVM_CAPTURE, 0x4711, &sel), ==,
+                        VM_EINVAL);
+    }
+}
+
+static void test_bad_types(Rig *r)
+{
+    static const uint32_t types[] = {
+        0, 3, 8, 11, UINT32_MAX,
+    };
+    g_autoptr(Session) s = session_open(r);
+
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        struct vm_format f = { .type = cpu_to_le32(types[i]) };
+        struct vm_format asked = f;
+        uint32_t count = 1;
+
+        g_test_message("type %u", types[i]);
+        g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_G_FMT, &asked,
+                                  sizeof(asked)), ==, VM_EINVAL);
+        g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_S_FMT, &asked,
+                                  sizeof(asked)), ==, VM_EINVAL);
+        g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_TRY_FMT, &asked,
+                                  sizeof(asked)), ==, VM_EINVAL);
+        g_assert_cmpint(qvm_streamon(r->d, s->id, types[i]), ==, VM_EINVAL);
+        g_assert_cmpint(qvm_streamoff(r->d, s->id, types[i]), ==, VM_EINVAL);
+        g_assert_cmpint(qvm_reqbufs(r->d, s->id, types[i],
+                                    VM_MEMORY_USERPTR, &count), ==, VM_EINVAL);
+    }
+}
+
+static void test_bad_codec_commands(Rig *r)
+{
+    g_autoptr(Session) s = session_start(r, best_memory(r), WIDTH, HEIGHT);
+    static const uint32_t good[] = { VM_CODEC_CMD_START, VM_CODEC_CMD_STOP };
+    struct vm_decoder_cmd cmd = { .cmd = cpu_to_le32(7) };
+    struct vm_encoder_cmd encoder = { };
+
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_TRY_DECODER_CMD, &cmd,
+                              sizeof(cmd)), ==, VM_EINVAL);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_DECODER_CMD, &cmd,
+                              sizeof(cmd)), ==, VM_EINVAL);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_TRY_ENCODER_CMD, &encoder,
+                              sizeof(encoder)), ==, VM_ENOTTY);
+    for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
+        cmd.cmd = cpu_to_le32(good[i]);
+        g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_TRY_DECODER_CMD, &cmd,
+                                  sizeof(cmd)), ==, 0);
+    }
+    /* To try is not to do */
+    assert_session_decodes(s, 5);
+}
+
+/* The frame rate is an encoder's */
+static void test_no_parm_of_decoder(Rig *r)
+{
+    g_autoptr(Session) s = session_open(r);
+    struct vm_streamparm parm = { .type = cpu_to_le32(QVM_OUTPUT) };
+
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_G_PARM, &parm,
+                              sizeof(parm)), ==, VM_ENOTTY);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_S_PARM, &parm,
+                              sizeof(parm)), ==, VM_ENOTTY);
+}
+
+static int create_bufs(Session *s, const struct vm_create_buffers *wanted)
+{
+    struct vm_create_buffers create = *wanted;
+
+    return qvm_ioctl(s->d, s->id, VM_IOC_CREATE_BUFS, &create, sizeof(create));
+}
+
+static void test_create_bufs_errors(Rig *r)
+{
+    g_autoptr(Session) s = session_open(r);
+    struct vm_create_buffers good = {
+        .count = cpu_to_le32(1),
+        .memory = cpu_to_le32(VM_MEMORY_USERPTR),
+        .format.type = cpu_to_le32(QVM_CAPTURE),
+    };
+    struct vm_create_buffers bad;
+
+    g_assert_cmpint(qvm_g_fmt(r->d, s->id, QVM_CAPTURE, &good.format.pix_mp),
+                    ==, 0);
+    bad = good;
+    bad.format.type = cpu_to_le32(3);
+    g_assert_cmpint(create_bufs(s, &bad), ==, VM_EINVAL);
+    bad = good;
+    bad.memory = cpu_to_le32(4);    /* DMABUF */
+    g_assert_cmpint(create_bufs(s, &bad), ==, VM_EINVAL);
+    bad = good;
+    bad.format.pix_mp.num_planes = 2;
+    g_assert_cmpint(create_bufs(s, &bad), ==, VM_EINVAL);
+    bad = good;
+    bad.format.pix_mp.num_planes = 0;
+    g_assert_cmpint(create_bufs(s, &bad), ==, VM_EINVAL);
+    g_assert_cmpint(create_bufs(s, &good), ==, 0);
+    /* A queue has one kind of memory */
+    bad = good;
+    bad.memory = cpu_to_le32(VM_MEMORY_MMAP);
+    g_assert_cmpint(create_bufs(s, &bad), ==, VM_EINVAL);
+    g_assert_cmpint(create_bufs(s, &good), ==, 0);
+}
+
+typedef struct QBuf {
+    struct vm_buffer b;
+    struct vm_plane p;
+    struct virtio_media_sg_entry sg;
+} QEMU_PACKED QBuf;
+
+/* OUTPUT buffer 2 with @size bytes, of which the first @offset don't count */
+static QBuf qbuf_of(Session *s, uint32_t offset, uint32_t size)
+{
+    return (QBuf) {
+        .b.index = cpu_to_le32(2),
+        .b.type = cpu_to_le32(QVM_OUTPUT),
+        .b.memory = cpu_to_le32(VM_MEMORY_USERPTR),
+        .b.length = cpu_to_le32(1),
+        .p.bytesused = cpu_to_le32(size),
+        .p.data_offset = cpu_to_le32(offset),
+        .p.length = cpu_to_le32(4096),
+        .sg.start = cpu_to_le64(s->out->res[2].buffer[0].entries[0].addr),
+        .sg.len = cpu_to_le32(4096),
+    };
+}
+
+static int qbuf(Session *s, const QBuf *buf)
+{
+    QBuf answer;
+
+    return qvm_ioctl_parts(s->d, s->id, VM_IOC_QBUF, buf, sizeof(*buf),
+                           &answer, sizeof(answer.b) + sizeof(answer.p), NULL);
+}
+
+static void test_data_offset(Rig *r)
+{
+    g_autoptr(Session) s = session_start(r, VM_MEMORY_USERPTR, WIDTH, HEIGHT);
+    VideoTestInsn script[] = { insn(VIDEO_TEST_BAD, 0), frame(9) };
+    const uint32_t half = sizeof(script[0]);
+    QBuf buf;
+
+    insns_to_le(script, ARRAY_SIZE(script));
+    qvv_buffer_write(r->d, &s->out->res[2].buffer[0], 0, script,
+                     sizeof(script));
+    buf = qbuf_of(s, 2 * half, 2 * half);
+    g_assert_cmpint(qbuf(s, &buf), ==, VM_EINVAL);
+    buf = qbuf_of(s, UINT32_MAX, 2 * half);
+    g_assert_cmpint(qbuf(s, &buf), ==, VM_EINVAL);
+    buf = qbuf_of(s, half, 2 * half);
+    g_assert_cmpint(qbuf(s, &buf), ==, 0);
+    expect_media_frame(s, 9, 0);
+}
+
+static void test_qbuf_bad_fields(Rig *r)
+{
+    g_autoptr(Session) s = session_start(r, VM_MEMORY_USERPTR, WIDTH, HEIGHT);
+    QBuf buf = qbuf_of(s, 0, 64);
+
+    buf.b.flags = cpu_to_le32(VM_BUF_FLAG_REQUEST_FD);
+    g_assert_cmpint(qbuf(s, &buf), ==, VM_EBADR);
+    buf = qbuf_of(s, 0, 64);
+    buf.b.field = cpu_to_le32(2);   /* the top one */
+    g_assert_cmpint(qbuf(s, &buf), ==, VM_EINVAL);
+    assert_session_decodes(s, 3);
+}
+
+static void test_prepare_buf_errors(Rig *r)
+{
+    g_autoptr(Session) s = session_start(r, VM_MEMORY_USERPTR, WIDTH, HEIGHT);
+    QBuf bad[] = {
+        qbuf_of(s, 0, 64), qbuf_of(s, 0, 64), qbuf_of(s, 0, 64),
+        qbuf_of(s, 0, 4097),
+    };
+
+    bad[0].b.index = cpu_to_le32(1000);
+    bad[1].b.type = cpu_to_le32(3);
+    bad[2].b.memory = cpu_to_le32(VM_MEMORY_MMAP);
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        QBuf answer;
+
+        g_assert_cmpint(qvm_ioctl_parts(s->d, s->id, VM_IOC_PREPARE_BUF,
+                                        &bad[i], sizeof(bad[i]), &answer,
+                                        sizeof(answer.b) + sizeof(answer.p),
+                                        NULL), ==, VM_EINVAL);
+    }
+    assert_session_decodes(s, 3);
+}
+
+static void test_unknown_controls_and_formats(Rig *r)
+{
+    g_autoptr(Session) s = session_open(r);
+    struct vm_queryctrl q = { .id = cpu_to_le32(0x4711) };
+    struct vm_querymenu menu = { .id = cpu_to_le32(0x4711) };
+    struct vm_frmsizeenum size = { .pixel_format = cpu_to_le32(0x4711) };
+    uint32_t value;
+
+    g_assert_cmpint(qvm_g_ctrl(r->d, s->id, 0x4711, &value), ==, VM_EINVAL);
+    g_assert_cmpint(qvm_s_ctrl(r->d, s->id, 0x4711, 1), ==, VM_EINVAL);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_QUERYCTRL, &q, sizeof(q)),
+                    ==, VM_EINVAL);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_QUERYMENU, &menu,
+                              sizeof(menu)), ==, VM_EINVAL);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_ENUM_FRAMESIZES, &size,
+                              sizeof(size)), ==, VM_EINVAL);
+}
+
 /* Pages of an application begin and end anywhere */
 static void test_userptr_any_bytes(Rig *r)
 {
@@ -1687,6 +1931,16 @@ static const TestCase cases[] = {
     { "media/ext-ctrls-of-failed-session", test_ext_ctrls_of_failed_session },
     { "media/ext-ctrls-with-memory", test_ext_ctrls_with_memory },
     { "media/subscribe", test_subscribe },
+    { "media/bad-selections", test_bad_selections },
+    { "media/bad-types", test_bad_types },
+    { "media/bad-codec-commands", test_bad_codec_commands },
+    { "media/no-parm-of-decoder", test_no_parm_of_decoder },
+    { "media/create-bufs-errors", test_create_bufs_errors },
+    { "media/data-offset", test_data_offset },
+    { "media/qbuf-bad-fields", test_qbuf_bad_fields },
+    { "media/prepare-buf-errors", test_prepare_buf_errors },
+    { "media/unknown-controls-and-formats",
+      test_unknown_controls_and_formats },
     { "media/migrate/failed-session", test_migrate_failed_session },
     { "media/migrate/mapping", test_migrate_mapping },
     { "media/migrate/other-role", test_migrate_other_role },
