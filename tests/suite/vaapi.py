@@ -658,6 +658,10 @@ def decoder_cases(paths):
     if 'av1' in paths:
         for pix_fmt in 'gray', 'gray10le':
             yield f'av1 of {pix_fmt}', monochrome, pix_fmt
+    for protocol in 'media', 'v4l2-uapi':
+        for way in PATHS:
+            yield f'h264, {way}, {protocol}', through, paths['h264'], way, \
+                None, '', ['--protocol', protocol]
     yield '16 streams', through, paths['h264'], 'derive', None, '', \
         ['--streams', '16']
     if not SANITIZE:
