@@ -1048,8 +1048,9 @@ static void test_reset_large(Rig *r)
 }
 
 /*
- * While the VM is stopped nothing is copied, so what its memory says afterwards
- * is what counts
+ * Of what was queued but not copied when the VM was stopped, that counts which
+ * its memory says later.  (A few buffers are copied ahead; whether one of them
+ * is while it stands still can't be told from here.)
  */
 static void test_stop_large(Rig *r)
 {
