@@ -17,7 +17,7 @@ BUILD = Path(os.environ.get('QEMU_BUILD', REPO / 'build/qemu'))
 TLV_REPLAY = REPO / 'build/tools/tests/fuzz/tlv-replay'
 FUZZER = REPO / 'build/qemu-fuzz/qemu-fuzz-x86_64'
 TARGETS = ('virtio-video-fuzz', 'virtio-video-libav-fuzz',
-           'virtio-media-fuzz')
+           'virtio-media-fuzz', 'virtio-media-encoder-fuzz')
 TIMEOUT = 900
 
 

@@ -21,6 +21,7 @@
 struct VMA {
     QVVDriver *d;
     const VVAHost *host;
+    bool encoder;
     uint64_t mem;               /* requests, answers, then USERPTR memory */
     uint32_t sessions[N_SESSIONS];
     const uint8_t *data;
@@ -28,12 +29,13 @@ struct VMA {
 };
 
 VMA *vma_new(QVirtioVideo *v, QGuestAllocator *alloc, QTestState *qts,
-             const VVAHost *host)
+             const VVAHost *host, bool encoder)
 {
     VMA *f = g_new0(VMA, 1);
 
     f->d = qvv_new(v, alloc, qts);
     f->host = host;
+    f->encoder = encoder;
     f->mem = guest_alloc(alloc, MEM_SIZE);
     return f;
 }
@@ -202,9 +204,12 @@ static void do_streaming(VMA *f)
 static void do_codec_cmd(VMA *f)
 {
     uint32_t id = session(f);
+    /* That of encoders is the same, only shorter */
     struct vm_decoder_cmd cmd = { .cmd = cpu_to_le32(byte(f) % 3) };
+    size_t size = f->encoder ? sizeof(struct vm_encoder_cmd) : sizeof(cmd);
 
-    send_ioctl(f, id, VM_IOC_DECODER_CMD, &cmd, sizeof(cmd), sizeof(cmd));
+    send_ioctl(f, id, f->encoder ? VM_IOC_ENCODER_CMD : VM_IOC_DECODER_CMD,
+               &cmd, size, size);
 }
 
 /* Instructions of the scripted codec that end soon */
@@ -258,8 +263,10 @@ static void do_qbuf(VMA *f)
                                VM_MEMORY_USERPTR);
     n = script(f, insns, ARRAY_SIZE(insns));
     qvv_ram_write(&f->d->ram, at, insns, n * sizeof(insns[0]));
-    buf.p.bytesused = cpu_to_le32(n * sizeof(insns[0]));
     buf.p.length = cpu_to_le32(n_sg * 4096);
+    /* A frame is as long as its format says */
+    buf.p.bytesused = f->encoder ? buf.p.length :
+                                   cpu_to_le32(n * sizeof(insns[0]));
     for (unsigned i = 0; i < n_sg; i++) {
         buf.sg[i].start = cpu_to_le64(at + i * 4096 + number(f));
         buf.sg[i].len = cpu_to_le32(byte(f) & 7 ? 4096 : number(f));
@@ -327,14 +334,85 @@ static void do_pause(VMA *f)
     f->host->pause(f->host->opaque, byte(f) & 1);
 }
 
+/* Of encoders */
+static void do_control(VMA *f)
+{
+    static const uint32_t ids[] = {
+        VIRTIO_VIDEO_V4L2_CID_BITRATE,
+        VIRTIO_VIDEO_V4L2_CID_MPEG2_LEVEL,
+        VIRTIO_VIDEO_V4L2_CID_MPEG2_PROFILE,
+        VIRTIO_VIDEO_V4L2_CID_H264_LEVEL,
+        VIRTIO_VIDEO_V4L2_CID_H264_PROFILE,
+        VIRTIO_VIDEO_V4L2_CID_MPEG4_LEVEL,
+        VIRTIO_VIDEO_V4L2_CID_MPEG4_PROFILE,
+        VIRTIO_VIDEO_V4L2_CID_VP8_PROFILE,
+        VIRTIO_VIDEO_V4L2_CID_VP9_PROFILE,
+        VIRTIO_VIDEO_V4L2_CID_VP9_LEVEL,
+        VIRTIO_VIDEO_V4L2_CID_HEVC_PROFILE,
+        VIRTIO_VIDEO_V4L2_CID_HEVC_LEVEL,
+        VIRTIO_VIDEO_V4L2_CID_B_FRAMES,
+        VIRTIO_VIDEO_V4L2_CID_GOP_SIZE,
+        VIRTIO_VIDEO_V4L2_CID_BITRATE_MODE,
+        VIRTIO_VIDEO_V4L2_CID_FORCE_KEY_FRAME,
+        VIRTIO_VIDEO_V4L2_CID_H264_MIN_QP,
+        VIRTIO_VIDEO_V4L2_CID_H264_MAX_QP,
+        VIRTIO_VIDEO_V4L2_CID_MPEG4_MIN_QP,
+        VIRTIO_VIDEO_V4L2_CID_MPEG4_MAX_QP,
+        VIRTIO_VIDEO_V4L2_CID_VPX_MIN_QP,
+        VIRTIO_VIDEO_V4L2_CID_VPX_MAX_QP,
+        VIRTIO_VIDEO_V4L2_CID_HEVC_MIN_QP,
+        VIRTIO_VIDEO_V4L2_CID_HEVC_MAX_QP,
+        VIRTIO_VIDEO_V4L2_CID_PREPEND_SPSPPS_TO_IDR,
+    };
+    uint32_t id = session(f);
+    struct vm_control control = {
+        .id = cpu_to_le32(ids[byte(f) % ARRAY_SIZE(ids)]),
+        .value = cpu_to_le32(number(f)),
+    };
+
+    send_ioctl(f, id, VM_IOC_S_CTRL, &control, sizeof(control),
+               sizeof(control));
+}
+
+static void do_crop_or_rate(VMA *f)
+{
+    uint32_t id = session(f);
+
+    if (byte(f) & 1) {
+        struct vm_selection sel = {
+            .type = cpu_to_le32(QVM_OUTPUT),
+            .target = cpu_to_le32(byte(f) & 7 ? VM_SEL_TGT_CROP : byte(f)),
+            .left = cpu_to_le32(number(f)),
+            .top = cpu_to_le32(number(f)),
+            .width = cpu_to_le32(number(f)),
+            .height = cpu_to_le32(number(f)),
+        };
+
+        send_ioctl(f, id, VM_IOC_S_SELECTION, &sel, sizeof(sel), sizeof(sel));
+    } else {
+        struct vm_streamparm parm = {
+            .type = cpu_to_le32(QVM_OUTPUT),
+            .timeperframe.numerator = cpu_to_le32(number(f)),
+            .timeperframe.denominator = cpu_to_le32(number(f)),
+        };
+
+        send_ioctl(f, id, VM_IOC_S_PARM, &parm, sizeof(parm), sizeof(parm));
+    }
+}
+
+/* Those of decoders are the first ones */
+#define N_DECODER_ACTIONS 18
+
 static void (*const actions[])(VMA *f) = {
     do_open, do_close, do_any_ioctl, do_s_fmt, do_reqbufs, do_reqbufs,
     do_streaming, do_streaming, do_codec_cmd, do_qbuf, do_qbuf, do_qbuf,
     do_subscribe, do_mmap, do_munmap, do_raw, do_events, do_pause,
+    do_control, do_control, do_crop_or_rate,
 };
 
 void vma_run(VMA *f, const uint8_t *data, size_t size)
 {
+    const unsigned n = f->encoder ? ARRAY_SIZE(actions) : N_DECODER_ACTIONS;
     g_autofree uint8_t *zeroes = g_malloc0(MEM_SIZE);
 
     f->data = data;
@@ -345,7 +423,7 @@ void vma_run(VMA *f, const uint8_t *data, size_t size)
     /* Most programs want one that works */
     do_open(f);
     for (unsigned i = 0; f->size && i < MAX_ACTIONS; i++) {
-        actions[byte(f) % ARRAY_SIZE(actions)](f);
+        actions[byte(f) % n](f);
     }
     f->host->pause(f->host->opaque, false);
     qvv_stop(f->d);

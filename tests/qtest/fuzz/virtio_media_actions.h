@@ -17,11 +17,16 @@
                    "max-coded-size=65536,max-width=1024,max-height=1024," \
                    "max-mappings=8"
 
+#define VMA_ENCODER_DEVICE "role=encoder," VMA_DEVICE
+
 typedef struct VMA VMA;
 
-/** vma_new, vma_free, vma_run: see vva_new() and its neighbours. */
+/**
+ * vma_new, vma_free, vma_run: see vva_new() and its neighbours.
+ * @encoder: that is what the device is
+ */
 VMA *vma_new(QVirtioVideo *v, QGuestAllocator *alloc, QTestState *qts,
-             const VVAHost *host);
+             const VVAHost *host, bool encoder);
 void vma_free(VMA *f);
 void vma_run(VMA *f, const uint8_t *data, size_t size);
 

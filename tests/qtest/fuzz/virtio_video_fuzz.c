@@ -1,7 +1,7 @@
 /*
  * Fuzz targets for virtio-video: one with the scripted codec, which makes every
- * order of events happen, and one with real codecs behind it; and one for
- * virtio-media with the scripted codec.
+ * order of events happen, and one with real codecs behind it; and two for
+ * virtio-media with the scripted codec, a decoder and an encoder.
  *
  * Inputs are programs, see virtio_video_actions.h.  Each starts with a fresh
  * device; a device reset ends it, and then it must have let go of everything.
@@ -117,12 +117,23 @@ static void virtio_media_fuzz(QTestState *s, const unsigned char *data,
     wait_for_end();
 }
 
-static void virtio_media_pre_fuzz(QTestState *s)
+static void media_pre_fuzz(QTestState *s, bool encoder)
 {
     qos_init_path(s);
     device = VIDEO_DEVICE(object_resolve_path_type("", "virtio-media-device",
                                                    NULL));
-    media_program = vma_new(fuzz_qos_obj, fuzz_qos_alloc, s, &fuzz_host);
+    media_program = vma_new(fuzz_qos_obj, fuzz_qos_alloc, s, &fuzz_host,
+                            encoder);
+}
+
+static void virtio_media_pre_fuzz(QTestState *s)
+{
+    media_pre_fuzz(s, false);
+}
+
+static void virtio_media_encoder_pre_fuzz(QTestState *s)
+{
+    media_pre_fuzz(s, true);
 }
 
 static void add_target(const char *name, const char *description,
@@ -141,6 +152,22 @@ static void add_target(const char *name, const char *description,
                         });
 }
 
+static void add_media_target(const char *name, const char *description,
+                             void (*pre_fuzz)(QTestState *), const char *device)
+{
+    fuzz_add_qos_target(&(FuzzTarget){
+                            .name = name,
+                            .description = description,
+                            .pre_fuzz = pre_fuzz,
+                            .fuzz = virtio_media_fuzz,
+                        },
+                        "virtio-media",
+                        &(QOSGraphTestOptions){
+                            .edge.extra_device_opts = device,
+                            .edge.after_cmd_line = VVA_CODEC_TEST,
+                        });
+}
+
 static void register_virtio_video_fuzz_targets(void)
 {
     add_target("virtio-video-fuzz",
@@ -149,17 +176,11 @@ static void register_virtio_video_fuzz_targets(void)
     add_target("virtio-video-libav-fuzz",
                "Fuzz virtio-video and the codecs of libavcodec behind it",
                VVA_CODEC_LIBAV);
-    fuzz_add_qos_target(&(FuzzTarget){
-                            .name = "virtio-media-fuzz",
-                            .description = "Fuzz V4L2's ioctls on virtio-media",
-                            .pre_fuzz = virtio_media_pre_fuzz,
-                            .fuzz = virtio_media_fuzz,
-                        },
-                        "virtio-media",
-                        &(QOSGraphTestOptions){
-                            .edge.extra_device_opts = VMA_DEVICE,
-                            .edge.after_cmd_line = VVA_CODEC_TEST,
-                        });
+    add_media_target("virtio-media-fuzz", "Fuzz a decoder of virtio-media",
+                     virtio_media_pre_fuzz, VMA_DEVICE);
+    add_media_target("virtio-media-encoder-fuzz",
+                     "Fuzz an encoder of virtio-media",
+                     virtio_media_encoder_pre_fuzz, VMA_ENCODER_DEVICE);
 }
 
 fuzz_target_init(register_virtio_video_fuzz_targets);
