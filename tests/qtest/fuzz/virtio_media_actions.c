@@ -400,19 +400,19 @@ static void do_crop_or_rate(VMA *f)
     }
 }
 
-/* Those of decoders are the first ones */
-#define N_DECODER_ACTIONS 18
-
+/* Behind those that decoders have, too, are those of encoders */
 static void (*const actions[])(VMA *f) = {
     do_open, do_close, do_any_ioctl, do_s_fmt, do_reqbufs, do_reqbufs,
     do_streaming, do_streaming, do_codec_cmd, do_qbuf, do_qbuf, do_qbuf,
     do_subscribe, do_mmap, do_munmap, do_raw, do_events, do_pause,
     do_control, do_control, do_crop_or_rate,
 };
+#define N_ENCODER_ACTIONS 3
 
 void vma_run(VMA *f, const uint8_t *data, size_t size)
 {
-    const unsigned n = f->encoder ? ARRAY_SIZE(actions) : N_DECODER_ACTIONS;
+    const unsigned n = ARRAY_SIZE(actions) -
+                       (f->encoder ? 0 : N_ENCODER_ACTIONS);
     g_autofree uint8_t *zeroes = g_malloc0(MEM_SIZE);
 
     f->data = data;
