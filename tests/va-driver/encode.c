@@ -385,7 +385,9 @@ static void open_options(VvEncoder *enc, const VvConfig *config,
     case AV_CODEC_ID_VP8:
     case AV_CODEC_ID_VP9:
         av_dict_set(opts, "deadline", "realtime", 0);
-        av_dict_set(opts, "cpu-used", "6", 0);
+        /* A positive speed of VP8 is only the first: time decides on others */
+        av_dict_set(opts, "cpu-used",
+                    enc->av->codec_id == AV_CODEC_ID_VP8 ? "-6" : "6", 0);
         av_dict_set(opts, "lag-in-frames", "0", 0);
         av_dict_set(opts, "auto-alt-ref", "0", 0);
         break;
