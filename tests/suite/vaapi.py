@@ -735,6 +735,13 @@ def imitation_cases(paths):
         # With import, each second one is that of the GPU's copy
         yield f'a picture that fails, {way}', failed_frames, paths['plain'], \
             f'fail-sync={60 if way == "import" else 30}', 1, f'x-path={way}'
+    for way in PATHS:
+        # What takes time is the copy that the GPU makes, or the picture
+        slow = 'process-ms=20' if way == 'import' else 'decode-ms=200'
+        yield f'a reset while the GPU is busy, {way}', imitate, slow, reset, \
+            paths['plain'], way
+    yield 'a reset while the GPU is busy, DMA-BUF', imitate, \
+        'process-ms=20,udmabuf', reset, paths['plain'], 'import'
     yield 'the GPU is lost', lost_stream, h264
     yield 'the GPU comes back', device_loss, h264, paths['long']
     for way in PATHS:
@@ -747,6 +754,20 @@ def imitation_cases(paths):
     yield 'no such node', not_opened, '/dev/dri/renderD999', \
         ['/dev/dri/renderD999', 'No such file', 'video-codec-libav']
     yield 'no such driver', no_driver
+
+
+def reset(path, way, options):
+    """Nothing comes to guest memory once the device is reset.
+
+    QEMU does not wait for long, and a busy machine may be late: so try again.
+    """
+    for _ in range(3):
+        result = vvclient('reset', path, '--after', '3', '--codec',
+                          f'{OBJECT},x-path={way}', options=options)
+        print(f'# {way}: {result.stdout}{result.stderr}'.strip(), flush=True)
+        if result.returncode == 0:
+            return None
+    return result.stderr
 
 
 def imitate(options, fn, *args):

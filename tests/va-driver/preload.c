@@ -33,6 +33,18 @@ int drmGetNodeTypeFromFd(int fd)
     return DRM_NODE_RENDER;
 }
 
+/* To be freed with libdrm's drmFreeVersion() */
+drmVersionPtr drmGetVersion(int fd)
+{
+    drmVersionPtr version = calloc(1, sizeof(*version));
+
+    if (version) {
+        version->name = strdup("vvsw");
+        version->name_len = version->name ? strlen(version->name) : 0;
+    }
+    return version;
+}
+
 /*
  * /dev/udmabuf
  */

@@ -14,7 +14,7 @@
 #include <libavutil/log.h>
 
 static VVArgs args = {
-    .streams = 1, .threads = 1, .limit = -1, .rounds = 3,
+    .streams = 1, .threads = 1, .limit = -1, .rounds = 3, .after = 1,
 };
 
 static GOptionEntry guest_options[] = {
@@ -161,6 +161,12 @@ static GOptionEntry survive_options[] = {
     { NULL }
 };
 
+static GOptionEntry reset_options[] = {
+    { "after", 0, 0, G_OPTION_ARG_INT, &args.after,
+      "frames that come before; 1", "N" },
+    { NULL }
+};
+
 typedef struct VVCommandInfo {
     const char *name;
     const char *parameter;      /* "FILE", "IN OUT", "A B...", or NULL */
@@ -264,6 +270,10 @@ static const VVCommandInfo commands[] = {
       "Decodes each BAD file and then GOOD, all in one QEMU.",
       "GOOD, of 8 bits, must give the same frames every time. Prints TAP.",
       survive_options, true, vv_cmd_survive },
+    { "reset", "FILE",
+      "Resets the device in the midst of decoding FILE.",
+      "Fails if the device writes to a frame after that, or has a stream left.",
+      reset_options, true, vv_cmd_reset },
 };
 
 static const char vv_help[] =
@@ -290,6 +300,7 @@ static const char vv_help[] =
 "  vvclient bench  FILE [--limit N] [--rounds N]\n"
 "                  [--protocol v10|media|v4l2-uapi] [--json] [GUEST OPTIONS]\n"
 "  vvclient survive GOOD BAD... [--cuts N] [--seed N] [GUEST OPTIONS]\n"
+"  vvclient reset  FILE [--after N] [GUEST OPTIONS]\n"
 "\n"
 "DESCRIPTION\n"
 "  Starts a QEMU whose machine has a virtio-video device and no guest, and\n"
@@ -397,6 +408,10 @@ static void vv_check_args(const VVCommandInfo *cmd, int argc)
     }
     if (args.cuts < 0) {
         error_report("--cuts must not be negative");
+        vv_usage_error();
+    }
+    if (args.after < 1) {
+        error_report("--after must be at least 1");
         vv_usage_error();
     }
     if (args.rounds < 1) {

@@ -33,6 +33,7 @@
  * @copy: of `vvclient transcode`: frames are copied
  * @verbose: say more
  * @cuts, @seed: of `vvclient survive`
+ * @after: of `vvclient reset`: frames before it
  */
 typedef struct VVArgs {
     char *file;
@@ -72,6 +73,7 @@ typedef struct VVArgs {
     gboolean verbose;
     int cuts;
     int seed;
+    int after;
 } VVArgs;
 
 /* Each returns the exit status */
@@ -82,6 +84,7 @@ int vv_cmd_bench(const VVArgs *args);
 int vv_cmd_encode(const VVArgs *args);
 int vv_cmd_transcode(const VVArgs *args);
 int vv_cmd_survive(const VVArgs *args);
+int vv_cmd_reset(const VVArgs *args);
 
 /* Frames a second, also if no time has passed */
 double vv_fps(uint64_t frames, double seconds);
