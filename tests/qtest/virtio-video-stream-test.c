@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bswap.h"
 #include "qemu/module.h"
 #include "virtio-video-fixture.h"
 
@@ -41,12 +42,13 @@ static void test_queue_id(Rig *r)
 static void test_queue_twice(Rig *r)
 {
     TestStream *s = test_stream(r, 0);
-    uint32_t in, out;
+    uint32_t in, again, out;
 
     put_barrier(s);
     in = PUT(s, 1, 2, frame(2));
-    qvv_assert_error(r->d, qvv_queue_input(r->d, 0, 1, 3, 0, 40));
+    again = qvv_queue_input(r->d, 0, 1, 3, 0, 40);
     qvv_assert_ok(r->d, get(s, 0));
+    qvv_assert_error(r->d, again);
     qvv_assert_ok(r->d, in);
     expect_frame(s, 0, get(s, 0), 2, 2);
 
@@ -474,6 +476,55 @@ static void test_drain_later_commands(Rig *r)
     assert_pixels(s, 1, 2);
 }
 
+/* SET_PARAMS or GET_PARAMS in the input queue, but of no set */
+static uint32_t params_of_nothing(TestStream *s, uint32_t type)
+{
+    uint8_t header[sizeof(struct virtio_video_stream_cmd_header)] = { 0 };
+
+    stl_le_p(header, type);
+    stl_le_p(header + 4, s->id);
+    stl_le_p(header + 8, INPUT);
+    return qvv_cmd(s->d, header, sizeof(header));
+}
+
+/* Refused at first sight, for one reason each */
+static void test_drain_refused_commands(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t drain, bounds, twice, none, set, got, in, out0, out1;
+
+    PUT(s, 0, 1, HEADER, frame(1));
+    drain = qvv_drain(r->d, 0);
+    in = PUT(s, 1, 2, frame(2));
+    bounds = qvv_queue_input(r->d, 0, 2, 3, 0, ~0u);
+    twice = qvv_queue_input(r->d, 0, 1, 4, 0, 40);
+    none = qvv_queue_input(r->d, 0, N_INPUTS, 5, 0, 40);
+    set = params_of_nothing(s, VIRTIO_VIDEO_CMD_STREAM_SET_PARAMS);
+    got = params_of_nothing(s, VIRTIO_VIDEO_CMD_STREAM_GET_PARAMS);
+    g_assert_cmpuint(count_answers(r->d, bounds, QUIET), ==, 0);
+    out0 = get(s, 0);
+    out1 = get(s, 1);
+    EXPECT_ORDER(r->d, { out0, F_OK }, { drain, F_OK }, { bounds, F_ERROR },
+                 { twice, F_ERROR }, { none, F_ERROR }, { set, F_ERROR },
+                 { got, F_ERROR }, { in, F_OK }, { out1, F_OK });
+    assert_pixels(s, 1, 2);
+}
+
+static void test_drain_refused_canceled(Rig *r)
+{
+    TestStream *s = test_stream(r, 0);
+    uint32_t drain, in, bad, reset;
+
+    PUT(s, 0, 1, HEADER, frame(1));
+    drain = qvv_drain(r->d, 0);
+    bad = qvv_queue_input(r->d, 0, 0, 3, 0, ~0u);
+    in = PUT(s, 1, 2, frame(2));
+    reset = qvv_queue_reset(r->d, 0, INPUT);
+    EXPECT_ORDER(r->d, { drain, F_CANCELED }, { bad, F_CANCELED },
+                 { in, F_CANCELED }, { reset, F_OK });
+    assert_decodes(s);
+}
+
 static void test_drain_keeps_parameter_sets(Rig *r)
 {
     TestStream *s = test_stream(r, 0);
@@ -771,6 +822,9 @@ static const TestCase cases[] = {
 
     { "drain/frames-before-response", test_drain_frames_first },
     { "drain/later-commands-answered-after", test_drain_later_commands },
+    { "drain/refused-commands-answered-after", test_drain_refused_commands },
+    { "drain/refused-commands-canceled-by-reset",
+      test_drain_refused_canceled },
     { "drain/parameter-sets-survive", test_drain_keeps_parameter_sets },
     { "drain/idle-stream", test_drain_idle },
     { "drain/canceled-by-reset", test_drain_canceled },

@@ -15,11 +15,15 @@
 #include "qemu/timer.h"
 #include "stream.h"
 
-/* A command in the input queue. */
+/*
+ * A command in the input queue.  One that is refused is there only behind a
+ * DRAIN, which is answered first.
+ */
 typedef struct VideoCommand {
     VideoCommandType type;      /* RESOURCE_QUEUE, DRAIN, SET_ or GET_PARAMS */
     uint64_t cookie;
     bool sent;                  /* the session works on it, or gets it next */
+    bool refused;               /* its answer is an error */
     uint32_t resource_id;       /* RESOURCE_QUEUE */
     uint64_t timestamp;         /* RESOURCE_QUEUE */
     uint32_t offsets[VIDEO_MAX_PLANES]; /* RESOURCE_QUEUE: of each plane */

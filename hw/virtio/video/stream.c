@@ -156,7 +156,7 @@ static void command_finish(VideoStream *stream, VideoCommand *cmd)
 
 static void command_cancel(VideoStream *stream, VideoCommand *cmd)
 {
-    if (cmd->type == VIDEO_COMMAND_RESOURCE_QUEUE) {
+    if (cmd->type == VIDEO_COMMAND_RESOURCE_QUEUE && !cmd->refused) {
         stream->resources[VIDEO_QUEUE_INPUT][cmd->resource_id].queued = false;
     }
     if (cmd->params) {
@@ -182,10 +182,57 @@ static void stream_cancel_inputs(VideoStream *stream)
     stream->canceling = false;
 }
 
+static void stream_answer_refused(VideoStream *stream, VideoCommandType type,
+                                  const VideoParams *params, uint64_t cookie)
+{
+    VideoEvent event = {
+        .type = type, .queue = VIDEO_QUEUE_INPUT, .cookie = cookie,
+        .params = params, .error = true,
+    };
+
+    video_stream_event(stream, &event);
+}
+
+static bool stream_is_draining(const VideoStream *stream)
+{
+    VideoCommand *cmd;
+
+    QTAILQ_FOREACH(cmd, &stream->commands, next) {
+        if (cmd->type == VIDEO_COMMAND_DRAIN) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool stream_is_full(const VideoStream *stream)
+{
+    return stream->num_commands >= stream->ctx->max_commands;
+}
+
+void video_stream_refuse(VideoStream *stream, VideoCommandType type,
+                         VideoParams *params, uint64_t cookie)
+{
+    VideoCommand *cmd;
+
+    if (params) {
+        g_array_set_size(params->params, 0);
+    }
+    if (!stream_is_draining(stream) || stream_is_full(stream)) {
+        stream_answer_refused(stream, type, params, cookie);
+        g_clear_pointer(&params, video_params_free);
+        return;
+    }
+    cmd = command_new(stream, type, cookie);
+    cmd->refused = true;
+    cmd->params = params;
+    QTAILQ_INSERT_TAIL(&stream->commands, cmd, next);
+}
+
 /* Is there room for one more command that takes @bytes? They are charged. */
 static bool stream_accept(VideoStream *stream, size_t bytes)
 {
-    if (stream->num_commands >= stream->ctx->max_commands) {
+    if (stream_is_full(stream)) {
         video_stream_guest_error(stream, "more than %u commands wait",
                                  stream->ctx->max_commands);
         return false;
@@ -200,10 +247,15 @@ void video_stream_set_params(VideoStream *stream, VideoParams *params,
     VideoCommand *cmd, *pos = NULL;
 
     if (!stream_accept(stream, bytes)) {
-        g_array_set_size(params->params, 0);
-        video_stream_answer_params(stream, VIDEO_COMMAND_SET_PARAMS, cookie,
-                                   params, true, false);
-        video_params_free(params);
+        if (in_order) {
+            video_stream_refuse(stream, VIDEO_COMMAND_SET_PARAMS, params,
+                                cookie);
+        } else {
+            g_array_set_size(params->params, 0);
+            video_stream_answer_params(stream, VIDEO_COMMAND_SET_PARAMS,
+                                       cookie, params, true, false);
+            video_params_free(params);
+        }
         return;
     }
     if (!in_order && !video_stream_needs_drain(stream, params, true)) {
@@ -243,10 +295,8 @@ void video_stream_get_params(VideoStream *stream, VideoSet set, bool in_order,
         return;
     }
     if (!stream_accept(stream, 0)) {
-        g_autoptr(VideoParams) empty = video_params_new(set);
-
-        video_stream_answer_params(stream, VIDEO_COMMAND_GET_PARAMS, cookie,
-                                   empty, true, false);
+        video_stream_refuse(stream, VIDEO_COMMAND_GET_PARAMS,
+                            video_params_new(set), cookie);
         return;
     }
     cmd = command_new(stream, VIDEO_COMMAND_GET_PARAMS, cookie);
@@ -330,8 +380,7 @@ void video_stream_queue_input(VideoStream *stream, uint32_t resource_id,
     return;
 
 error:
-    video_stream_answer(stream, VIDEO_COMMAND_RESOURCE_QUEUE,
-                        VIDEO_QUEUE_INPUT, cookie, true);
+    video_stream_refuse(stream, VIDEO_COMMAND_RESOURCE_QUEUE, NULL, cookie);
 }
 
 void video_stream_unblock(VideoStream *stream, uint64_t cookie)
@@ -690,6 +739,11 @@ static bool command_start(VideoStream *stream, VideoCommand *cmd)
     /* Drained, and empty until UNBLOCK: its parameters are the driver's */
     bool idle = stream->blocked && stream->direction == VIDEO_ENCODE;
 
+    if (cmd->refused) {
+        stream_answer_refused(stream, cmd->type, cmd->params, cmd->cookie);
+        command_finish(stream, cmd);
+        return true;
+    }
     switch (cmd->type) {
     case VIDEO_COMMAND_RESOURCE_QUEUE:
         return !idle && command_start_input(stream, cmd);

@@ -214,6 +214,17 @@ void video_stream_unblock(VideoStream *stream, uint64_t cookie);
 /** video_stream_drain: answered when all input before it came out. */
 void video_stream_drain(VideoStream *stream, uint64_t cookie);
 
+/**
+ * video_stream_refuse: answer a command in the input queue with an error.
+ * @type: RESOURCE_QUEUE, DRAIN, SET_PARAMS or GET_PARAMS
+ * @params: taken over; an empty set goes with the error.  NULL: none does
+ *
+ * The answer to a DRAIN before it comes first (draft v10, "Device Requirements:
+ * VIRTIO_VIDEO_CMD_STREAM_DRAIN"), unless max_commands wait already.
+ */
+void video_stream_refuse(VideoStream *stream, VideoCommandType type,
+                         VideoParams *params, uint64_t cookie);
+
 /** video_stream_reset: cancel all of @queue, at once. */
 void video_stream_reset(VideoStream *stream, VideoQueue queue,
                         uint64_t cookie);

@@ -531,6 +531,42 @@ static bool virtio_video_dispatch(Request *req, const struct CommandInfo *info)
     return info->handler(req);
 }
 
+/*
+ * In the input queue nothing overtakes a DRAIN, not even the error that answers
+ * a command which makes no sense.
+ * Returns: false if the command is not for the input queue of an open stream.
+ */
+static bool virtio_video_refuse_in_turn(const Request *req)
+{
+    VideoDevice *dev = req->dev;
+    VideoDeviceStream *vs = req->stream_id < dev->max_streams ?
+                            dev->streams[req->stream_id] : NULL;
+    VideoCommandType type;
+
+    if (req->queue_type != VIRTIO_VIDEO_QUEUE_TYPE_INPUT || !vs ||
+        !video_stream_is_open(vs->stream)) {
+        return false;
+    }
+    switch (req->type) {
+    case VIRTIO_VIDEO_CMD_STREAM_SET_PARAMS:
+        type = VIDEO_COMMAND_SET_PARAMS;
+        break;
+    case VIRTIO_VIDEO_CMD_STREAM_GET_PARAMS:
+        type = VIDEO_COMMAND_GET_PARAMS;
+        break;
+    case VIRTIO_VIDEO_CMD_STREAM_DRAIN:
+        type = VIDEO_COMMAND_DRAIN;
+        break;
+    case VIRTIO_VIDEO_CMD_STREAM_RESOURCE_QUEUE:
+        type = VIDEO_COMMAND_RESOURCE_QUEUE;
+        break;
+    default:
+        return false;
+    }
+    video_stream_refuse(vs->stream, type, NULL, req->cookie);
+    return true;
+}
+
 /* Copy a request of @size bytes out of guest memory, once, and work on it. */
 static void virtio_video_stream_command(VideoDevice *dev,
                                         VirtQueueElement *elem, size_t size,
@@ -570,7 +606,9 @@ static void virtio_video_stream_command(VideoDevice *dev,
     } else if (virtio_video_dispatch(&req, info)) {
         return;
     }
-    virtio_video_error_event(dev, req.type, req.stream_id, req.cookie);
+    if (!virtio_video_refuse_in_turn(&req)) {
+        virtio_video_error_event(dev, req.type, req.stream_id, req.cookie);
+    }
 }
 
 /* Returns: false if the request is malformed. */
