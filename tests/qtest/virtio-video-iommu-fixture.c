@@ -14,6 +14,9 @@
 /* Where resources are for the device, and how much may be there */
 #define WINDOW              (8 * GiB)
 #define WINDOW_SIZE         (2 * MiB)
+/* Where the same pages are again and again */
+#define MIRRORS             (16 * GiB)
+#define MIRRORED            (2 * MiB)
 
 #define DEVFN               QPCI_DEVFN(4, 0)
 #define IOMMU_DEVFN         QPCI_DEVFN(5, 0)
@@ -52,6 +55,7 @@ static void vtd_start(Iommu *i)
     uint64_t root = vtd_table(i), context = vtd_table(i);
     uint64_t top = vtd_table(i), ram = vtd_table(i), window = vtd_table(i);
 
+    i->top = top;
     i->ptes = vtd_table(i);
     vtd_set(i, root, 0, context | VTD_PRESENT);
     vtd_set(i, context, 2 * DEVFN, top | VTD_PRESENT);
@@ -71,6 +75,21 @@ static void vtd_start(Iommu *i)
 static void vtd_map(Iommu *i, uint64_t iova, uint64_t addr)
 {
     vtd_set(i, i->ptes, (iova - WINDOW) / PAGE, addr | VTD_READ_WRITE);
+}
+
+/* Two tables are enough for any number of pages */
+uint64_t iommu_map_mirrors(Iommu *i, unsigned n)
+{
+    uint64_t mirror = vtd_table(i), ptes = vtd_table(i);
+
+    for (unsigned e = 0; e < 512; e++) {
+        vtd_set(i, ptes, e, (MIRRORED + e * PAGE) | VTD_READ_WRITE);
+        vtd_set(i, mirror, e, ptes | VTD_READ_WRITE);
+    }
+    for (unsigned g = 0; g < n; g++) {
+        vtd_set(i, i->top, MIRRORS / GiB + g, mirror | VTD_READ_WRITE);
+    }
+    return MIRRORS;
 }
 
 /*

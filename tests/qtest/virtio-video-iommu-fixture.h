@@ -27,13 +27,13 @@
  * Iommu: what maps.
  * @r: the second QEMU, with the device behind the IOMMU
  * @next: where the next page is mapped
- * @ptes: intel-iommu: the page table of the window
+ * @top, @ptes: intel-iommu: the first page table, and that of the window
  * @pci, @vq: virtio-iommu and its queue for requests
  */
 typedef struct Iommu {
     Rig *r;
     uint64_t next;
-    uint64_t ptes;
+    uint64_t top, ptes;
     QVirtioPCIDevice *pci;
     QVirtQueue *vq;
 } Iommu;
@@ -43,6 +43,12 @@ bool iommu_start_codec(Iommu *i, Rig *first, const char *codec);
 /* The same with the scripted codec */
 bool iommu_start(Iommu *i, Rig *first);
 void iommu_stop(Iommu *i);
+
+/*
+ * intel-iommu: @n GiB of pages, which are 2 MiB of RAM over and over.
+ * Returns: where they begin
+ */
+uint64_t iommu_map_mirrors(Iommu *i, unsigned n);
 
 /* The device sees as one piece, @entry, what is scattered in memory */
 void iommu_map(Iommu *i, const QVVBuffer *buf, QVVEntry *entry);

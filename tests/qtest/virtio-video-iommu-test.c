@@ -11,6 +11,8 @@
 
 /* Of a coded buffer for a real codec */
 #define CLIP_SIZE           (8 * PAGE)
+/* That one command can attach */
+#define MOST_PAGES          (128 * KiB)
 
 static TestStream *mapped_stream(Iommu *i)
 {
@@ -186,6 +188,95 @@ static void test_iommu_unmapped(Rig *first)
     iommu_stop(&i);
 }
 
+/* Attaches @size bytes at @addr to resource @id */
+static GByteArray *attach_at(uint32_t container, uint32_t id, uint64_t addr,
+                             uint64_t size)
+{
+    QVVEntry entries[] = {
+        { .addr = addr, .len = MIN(size, 2 * GiB) },
+        { .addr = addr + 2 * GiB, .len = size - MIN(size, 2 * GiB) },
+    };
+    QVVResource res = {
+        .id = id,
+        .n_buffers = 1,
+        .buffer[0] = {
+            .n_entries = entries[1].len ? 2 : 1, .entries = entries,
+        },
+    };
+    GByteArray *set = qvv_set_new(container);
+
+    qvv_set_pages(set, &res);
+    return set;
+}
+
+/* So many sets at once that it takes too long if they are applied at once */
+static void attach_outputs(Watch *w, TestStream *s, uint32_t queue,
+                           uint64_t addr)
+{
+    GByteArray *num = qvv_set_new(RAW_SET);
+    uint32_t cookies[32] = { 0 }, drain = 0;
+
+    qvv_set_num_resources(num, ARRAY_SIZE(cookies));
+    set_params_ok(s, num);
+    if (queue == INPUT) {
+        drain = put_barrier(s);
+    }
+    qvv_hold(s->d);
+    for (unsigned id = N_OUTPUTS; id < ARRAY_SIZE(cookies); id++) {
+        g_autoptr(GByteArray) set = attach_at(RAW_SET, id, addr, 128 * MiB);
+
+        cookies[id] = qvv_set_params(s->d, s->id, queue, set);
+    }
+    if (drain) {
+        get(s, 0);
+    }
+    qvv_flush(s->d);
+    for (unsigned id = N_OUTPUTS; id < ARRAY_SIZE(cookies); id++) {
+        watch(w);
+        qvv_assert_ok(s->d, cookies[id]);
+    }
+    qvv_assert_ok(s->d, qvv_close(s->d, s->id));
+}
+
+/*
+ * Gigabytes of pages cost a guest two page tables and an entry, but each has to
+ * be looked up.
+ */
+static void test_iommu_much(Rig *first)
+{
+    uint64_t addr;
+    TestStream *s;
+    Iommu i;
+    Watch w;
+
+    if (!is_x86()) {
+        g_test_skip("it is about the tables of intel-iommu");
+        return;
+    }
+    if (!iommu_start(&i, first)) {
+        return;
+    }
+    s = mapped_stream(&i);
+    addr = iommu_map_mirrors(&i, 4);
+    watch_start(&w, i.r);
+    set_params_ok(s, attach_at(RAW_SET, 0, addr, MOST_PAGES * PAGE));
+    for (unsigned n = 0; n < 8; n++) {
+        g_autoptr(GByteArray) more =
+            attach_at(n % 2 ? CODED_SET : RAW_SET, 0, addr,
+                      n < 2 ? (MOST_PAGES + 1) * PAGE : 4 * GiB - PAGE);
+        uint32_t cookie = qvv_set_params(s->d, s->id, MAIN, more);
+
+        watch(&w);
+        qvv_assert_error(s->d, cookie);
+    }
+    qvv_assert_ok(s->d, qvv_close(s->d, 0));
+
+    attach_outputs(&w, mapped_stream(&i), MAIN, addr);
+    attach_outputs(&w, mapped_stream(&i), INPUT, addr);
+    watch_end_qmp(&w);
+    iommu_stop(&i);
+}
+
 /*
  * What a command reads where nothing is mapped is the transport's business:
  * QEMU's reads zeroes, and there is no such command.
@@ -223,6 +314,8 @@ static const TestCase cases[] = {
     { "iommu/libav-encodes-the-same-bytes", test_iommu_encode_libav,
       .device = ",iommu_platform=on", .no_start = true },
     { "iommu/unmapped-is-error", test_iommu_unmapped,
+      .device = ",iommu_platform=on", .no_start = true },
+    { "iommu/much-memory-is-error", test_iommu_much,
       .device = ",iommu_platform=on", .no_start = true },
     { "iommu/unmapped-command-does-no-harm", test_iommu_unmapped_command,
       .device = ",iommu_platform=on", .no_start = true },

@@ -104,7 +104,8 @@ static bool is_plain_ram(MemoryRegion *mr)
 static bool pieces_add_entry(Pieces *p, AddressSpace *as,
                              const VideoMemEntry *entry,
                              const MemoryRegion *never, bool is_write,
-                             unsigned max_pieces, Error **errp)
+                             unsigned max_pieces, unsigned *lookups,
+                             Error **errp)
 {
     hwaddr addr = entry->addr;
     hwaddr left = entry->length;
@@ -112,10 +113,15 @@ static bool pieces_add_entry(Pieces *p, AddressSpace *as,
     RCU_READ_LOCK_GUARD();
     while (left) {
         hwaddr xlat, len = left;
-        MemoryRegion *mr = address_space_translate(as, addr, &xlat, &len,
-                                                   is_write,
-                                                   MEMTXATTRS_UNSPECIFIED);
+        MemoryRegion *mr;
 
+        if (!*lookups) {
+            error_setg(errp, "too many pages at once");
+            return false;
+        }
+        --*lookups;
+        mr = address_space_translate(as, addr, &xlat, &len, is_write,
+                                     MEMTXATTRS_UNSPECIFIED);
         if (!len || !is_plain_ram(mr)) {
             error_setg(errp, "0x%" HWADDR_PRIx " is not RAM", addr);
             return false;
@@ -157,7 +163,7 @@ static void pieces_finish(Pieces *p, VideoBuffer *buf)
 static bool buffer_map(VideoBuffer *buf, AddressSpace *as,
                        const VideoMemEntry *entries, uint32_t n,
                        const MemoryRegion *never, bool is_write,
-                       unsigned max_pieces, Error **errp)
+                       unsigned max_pieces, unsigned *lookups, Error **errp)
 {
     Pieces p;
     bool ok = true;
@@ -165,7 +171,7 @@ static bool buffer_map(VideoBuffer *buf, AddressSpace *as,
     pieces_init(&p);
     for (uint32_t i = 0; ok && i < n; i++) {
         ok = pieces_add_entry(&p, as, &entries[i], never, is_write, max_pieces,
-                              errp);
+                              lookups, errp);
     }
     pieces_finish(&p, buf);
     return ok;
@@ -191,7 +197,8 @@ static size_t buffer_host_bytes(const VideoBuffer *buf)
 
 bool video_resource_attach(VideoResource *res, AddressSpace *as,
                            const VideoAttach *attach, bool is_write,
-                           unsigned max_pieces, Error **errp)
+                           unsigned max_pieces, unsigned *lookups,
+                           Error **errp)
 {
     const VideoMemEntry *entries = attach->entries;
     size_t n = 0;
@@ -207,7 +214,8 @@ bool video_resource_attach(VideoResource *res, AddressSpace *as,
     for (unsigned i = 0; i < attach->n_buffers; i++) {
         res->n_buffers++;
         if (!buffer_map(&res->buffers[i], as, entries, attach->num_entries[i],
-                        attach->never, is_write, max_pieces, errp)) {
+                        attach->never, is_write, max_pieces, lookups,
+                        errp)) {
             video_resource_detach(res);
             return false;
         }

@@ -56,6 +56,7 @@ typedef struct VideoResource {
  * @attach: what to map
  * @is_write: the device will write to it
  * @max_pieces: limit for the number of pieces in host memory
+ * @lookups: how many times memory may be looked up; what is left of them
  * @errp: what is wrong with which entry
  *
  * Every byte must be plain RAM; entries must be page-aligned (unless @attach
@@ -63,13 +64,15 @@ typedef struct VideoResource {
  * Spec: RESOURCE_GUEST_PAGES.
  *
  * The memory is pinned: with a vIOMMU, what the guest unmaps there stays the
- * device's until the resource is detached.
+ * device's until the resource is detached.  There each page is looked up, so
+ * that an entry of 16 bytes can stand for a million lookups.
  *
  * Returns: false if it can't be used; nothing is attached then.
  */
 bool video_resource_attach(VideoResource *res, AddressSpace *as,
                            const VideoAttach *attach, bool is_write,
-                           unsigned max_pieces, Error **errp);
+                           unsigned max_pieces, unsigned *lookups,
+                           Error **errp);
 
 /**
  * video_resource_attach_ram: @size bytes from @offset of the device's own RAM

@@ -10,6 +10,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/host-utils.h"
+#include "qemu/main-loop.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "stream-internal.h"
 #include "trace.h"
@@ -105,21 +106,32 @@ static bool stream_accept_attach(VideoStream *stream, VideoQueue queue,
     return true;
 }
 
-bool video_stream_attach(VideoStream *stream, VideoQueue queue,
-                         const VideoAttach *attach, Error **errp)
+static bool stream_attach(VideoStream *stream, VideoQueue queue,
+                          const VideoAttach *attach, Error **errp)
 {
     VideoStreamContext *ctx = stream->ctx;
     VideoResource *res = video_stream_resource(stream, queue,
                                                attach->resource_id);
+    unsigned lookups = ctx->lookups_left;
+    bool ok;
 
     if (!stream_check_attach(stream, queue, res, attach, errp)) {
         return false;
     }
     stream_detach(stream, res);
-    return video_resource_attach(res, ctx->as, attach,
-                                 queue == VIDEO_QUEUE_OUTPUT,
-                                 ctx->max_entries, errp) &&
-           stream_accept_attach(stream, queue, res, errp);
+    ok = video_resource_attach(res, ctx->as, attach,
+                               queue == VIDEO_QUEUE_OUTPUT, ctx->max_entries,
+                               &ctx->lookups_left, errp);
+    ctx->looked_up += lookups - ctx->lookups_left;
+    qemu_bh_schedule(ctx->copy_bh);
+    return ok && stream_accept_attach(stream, queue, res, errp);
+}
+
+bool video_stream_attach(VideoStream *stream, VideoQueue queue,
+                         const VideoAttach *attach, Error **errp)
+{
+    stream->ctx->lookups_left = VIDEO_STREAM_MAX_LOOKUPS;
+    return stream_attach(stream, queue, attach, errp);
 }
 
 bool video_stream_attach_ram(VideoStream *stream, VideoQueue queue,
@@ -581,8 +593,8 @@ static bool stream_set_param(VideoStream *stream, VideoSet set,
         return stream_set_num(stream, video_stream_set_queue(stream, set),
                               &param->num_resources, errp);
     case VIDEO_PARAM_RESOURCE:
-        return video_stream_attach(stream, video_stream_set_queue(stream, set),
-                                   &param->attach, errp);
+        return stream_attach(stream, video_stream_set_queue(stream, set),
+                             &param->attach, errp);
     case VIDEO_PARAM_CROP:
         stream_set_crop(stream, &param->crop);
         return true;
@@ -676,6 +688,7 @@ void video_stream_apply_params(VideoStream *stream, VideoParams *params,
     Error *err = NULL;
     guint i;
 
+    stream->ctx->lookups_left = VIDEO_STREAM_MAX_LOOKUPS;
     for (i = 0; i < params->params->len; i++) {
         VideoParam *param = video_params_get(params, i);
         bool change = param_is_change(stream, params->set, param);

@@ -26,6 +26,8 @@
 
 /* Coded data that a device copies before others may use the main loop */
 #define BYTES_PER_TURN (256 * KiB)
+/* Pages of memory after which commands that may attach more wait for others */
+#define LOOKUPS_PER_TURN 4096
 
 static const VideoCodecSessionOps session_ops;
 
@@ -590,10 +592,23 @@ static void command_send_input(VideoStream *stream, VideoCommand *cmd)
 }
 
 /*
- * Copying coded data.  A guest can queue hundreds of megabytes at once, so all
- * streams of a device together copy only so much in a turn of the main loop;
- * those that have more wait for the next one in VideoStreamContext.copying.
+ * Turns.  A guest can queue hundreds of megabytes of coded data at once, which
+ * is copied, and parameter sets that attach as much.  So all streams of a device
+ * together copy and attach only so much in a turn of the main loop; those that
+ * have more wait for the next one in VideoStreamContext.copying.
  */
+
+static void stream_wait_for_turn(VideoStream *stream)
+{
+    if (!QTAILQ_IN_USE(stream, copying)) {
+        QTAILQ_INSERT_TAIL(&stream->ctx->copying, stream, copying);
+    }
+}
+
+bool video_stream_turn_is_over(const VideoStreamContext *ctx)
+{
+    return ctx->looked_up >= LOOKUPS_PER_TURN;
+}
 
 /* The oldest input that the session gets as soon as its data is copied */
 static VideoCommand *stream_to_copy(VideoStream *stream)
@@ -631,8 +646,8 @@ static void stream_copy(VideoStream *stream)
     while ((cmd = stream_to_copy(stream)) && command_copy(stream, cmd)) {
         command_send_input(stream, cmd);
     }
-    if (cmd && !QTAILQ_IN_USE(stream, copying)) {
-        QTAILQ_INSERT_TAIL(&stream->ctx->copying, stream, copying);
+    if (cmd) {
+        stream_wait_for_turn(stream);
     }
 }
 
@@ -650,10 +665,11 @@ static void context_copy_bh(void *opaque)
     VideoStream *stream;
 
     ctx->copied = 0;
+    ctx->looked_up = 0;
     if (!runstate_is_running()) {
         return;             /* video_stream_pause() goes on with it */
     }
-    while (ctx->copied < BYTES_PER_TURN &&
+    while (ctx->copied < BYTES_PER_TURN && !video_stream_turn_is_over(ctx) &&
            (stream = QTAILQ_FIRST(&ctx->copying))) {
         stream_stop_copying(stream);
         stream_copy(stream);
@@ -756,6 +772,10 @@ static bool command_start(VideoStream *stream, VideoCommand *cmd)
         if (!cmd->drained &&
             video_stream_needs_drain(stream, cmd->params, cmd->main)) {
             command_send_drain(stream, cmd);
+            return false;
+        }
+        if (video_stream_turn_is_over(stream->ctx)) {
+            stream_wait_for_turn(stream);
             return false;
         }
         video_stream_apply_params(stream, cmd->params, cmd->main, cmd->cookie);
@@ -1098,6 +1118,9 @@ void video_stream_get_info(const VideoStream *stream, VideoStreamInfo *info)
 
 void video_stream_pause(VideoStream *stream, bool paused)
 {
+    if (!paused && QTAILQ_IN_USE(stream, copying)) {
+        qemu_bh_schedule(stream->ctx->copy_bh);
+    }
     if (!stream->session) {
         return;
     }
@@ -1107,9 +1130,6 @@ void video_stream_pause(VideoStream *stream, bool paused)
     } else if (stream->state == STREAM_CLOSING ||
                stream->state == STREAM_FAILED) {
         stream_arm_close_timer(stream);
-    }
-    if (!paused && QTAILQ_IN_USE(stream, copying)) {
-        qemu_bh_schedule(stream->ctx->copy_bh);
     }
 }
 

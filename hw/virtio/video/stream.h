@@ -16,6 +16,7 @@
 #ifndef HW_VIRTIO_VIDEO_STREAM_H
 #define HW_VIRTIO_VIDEO_STREAM_H
 
+#include "qemu/units.h"
 #include "params.h"
 #include "resource.h"
 
@@ -45,10 +46,25 @@ typedef struct VideoStreamContext {
     VideoMemory *memory;        /* host memory that a guest can make us hold */
 
     /* Of stream.c */
-    QTAILQ_HEAD(, VideoStream) copying; /* streams with coded data to copy */
+    QTAILQ_HEAD(, VideoStream) copying; /* have work for the next turn */
     size_t copied;              /* bytes, in this turn of the main loop */
+    unsigned looked_up;         /* pages of guest memory, in this turn */
+    unsigned lookups_left;      /* of this command */
     QEMUBH *copy_bh;
 } VideoStreamContext;
+
+/*
+ * Pages of guest memory that one command can attach, where each has to be
+ * looked up: all entries that a request has room for.  That takes 30 ms behind
+ * intel-iommu.
+ */
+#define VIDEO_STREAM_MAX_LOOKUPS (128 * KiB)
+
+/**
+ * video_stream_turn_is_over: has so much memory been attached that the next
+ * command has to wait until others have used the main loop?
+ */
+bool video_stream_turn_is_over(const VideoStreamContext *ctx);
 
 /** video_stream_context_init: for a device that has no streams yet. */
 void video_stream_context_init(VideoStreamContext *ctx);

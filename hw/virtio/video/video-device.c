@@ -404,7 +404,8 @@ static void video_device_command_bh(void *opaque)
     for (n = 0; dev->n_events < dev->max_events && !dev->held; n++) {
         VirtQueueElement *elem;
 
-        if (n == COMMANDS_PER_PASS || bytes >= BYTES_PER_PASS) {
+        if (n == COMMANDS_PER_PASS || bytes >= BYTES_PER_PASS ||
+            video_stream_turn_is_over(&dev->ctx)) {
             qemu_bh_schedule(dev->command_bh);
             break;
         }
