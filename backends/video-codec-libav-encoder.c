@@ -505,9 +505,8 @@ static int libav_enc_submit(void *priv, const VideoCodecInput *in)
     }
     if (!in) {
         e->draining = true;
-        e->force_key = true;
         if (e->in_flight) {
-            libav_enc_end(e);
+            libav_enc_end(e);   /* and the next frame opens it again */
         }
         return 0;
     }

@@ -672,6 +672,33 @@ def container(clips, codec, extension, *options):
     check(dts == sorted(dts), f'dts are {dts}')
 
 
+# Twice before a frame, and with a single one in between
+DRAINS = [20, 20, 21, 40]
+
+
+def drained(clips, codec, *options, delay=False):
+    """All of what came before, and on: anew only if frames were in the making.
+
+    vvclient looks that a drain is answered behind all frames before it, and
+    only there, and compares each frame with that of its timestamp.
+    """
+    outs = [path(f'drain-{codec}-{"".join(options)}-{i}.{CODECS[codec][0]}')
+            for i in (0, 1)]
+    options = ['-b', '400k', *options]
+    encode(clips.short, codec, *options, out=outs[0])
+    said = encode(clips.short, codec, *options, '--drain',
+                  ','.join(map(str, DRAINS)), out=outs[1])
+    types = frames(outs[1])
+    check(len(types) == 60 == said['frames'], f'{len(types)} frames')
+    check(keys(types) == expect_keys(60, 60, DRAINS if delay else ()),
+          f'frames are {types}')
+    check(said['key_frames'] == len(keys(types)),
+          f'{said["key_frames"]} flags of {types}')
+    check(said['psnr']['all'] > 30, f'PSNR is {said["psnr"]}')
+    check((hashes(outs[0]) == hashes(outs[1])) != delay,
+          'a drain changes frames' if not delay else 'a drain changes nothing')
+
+
 def streams(clips, codec, n, *options):
     said = encode(clips.short, codec, '--streams', n, '-b', '300k', *options)
     check(said['frames'] == 60 * n, f'{said["frames"]} frames')
@@ -941,6 +968,15 @@ def format_cases(clips):
 def load_cases(clips):
     few = QUICK or SANITIZE
     yield 'h264, 4 streams at once', streams, clips, 'h264', 4
+    for codec in ('h264',) if few else CODECS:
+        yield f'{codec}, drained in mid-stream', drained, clips, codec
+    for codec in ('h264',) if few else ('h264', 'hevc', 'mpeg2', 'mpeg4'):
+        yield f'{codec} with B frames, drained in mid-stream', \
+            functools.partial(drained, delay=True), clips, codec, \
+            '--b-frames', '2'
+    yield 'h264 with threads, drained in mid-stream', \
+        functools.partial(drained, delay=True), clips, 'h264', '--codec', \
+        'video-codec-libav,threads=3'
     for codec in ('h264',) if few else ('h264', 'hevc', 'mpeg2', 'mpeg4'):
         yield f'{codec} with B frames from one buffer', one_buffer, clips, \
             codec, '--b-frames', 3

@@ -40,6 +40,7 @@ typedef struct VVJobStream {
     unsigned n_free;
     unsigned storing;           /* the resource that is being filled */
     uint64_t next;              /* frame */
+    unsigned next_drain;        /* of VVJob.drains */
     bool draining;
     bool done;
     uint64_t bytes;
@@ -49,6 +50,7 @@ struct VVJob {
     const VVArgs *args;
     VVGuest *guest;
     VVSettings settings;
+    GArray *drains;             /* uint64_t: frames, with a drain before each */
     uint32_t format;
     uint32_t fourcc;
     unsigned depth;
@@ -155,6 +157,17 @@ static bool vv_job_queue_frame(VVJobStream *s)
     return true;
 }
 
+static void vv_job_drain_between(VVJobStream *s)
+{
+    const GArray *drains = s->job->drains;
+
+    while (s->next_drain < drains->len &&
+           g_array_index(drains, uint64_t, s->next_drain) <= s->next) {
+        s->next_drain++;
+        vv_encoder_drain(&s->encoder);
+    }
+}
+
 static void vv_job_feed(VVJobStream *s)
 {
     if (s->done || s->encoder.failing || s->draining) {
@@ -165,6 +178,7 @@ static void vv_job_feed(VVJobStream *s)
             s->next > s->encoder.frames_out + s->encoder.frames_bad) {
             return;
         }
+        vv_job_drain_between(s);
         if (!vv_job_queue_frame(s)) {
             s->draining = true;
             vv_encoder_drain(&s->encoder);
@@ -320,7 +334,8 @@ static bool vv_job_event(VVJob *job, const QVVEvent *ev)
     if (!vv_encoder_event(&s->encoder, ev)) {
         return false;
     }
-    if (!s->done && (s->encoder.drained || s->encoder.failed)) {
+    if (!s->done &&
+        ((s->draining && s->encoder.drained) || s->encoder.failed)) {
         s->done = true;
         job->n_active--;
     }
@@ -628,7 +643,10 @@ static int vv_job_do(VVJob *job, const VVReader *first, Error **errp)
 int vv_cmd_encode(const VVArgs *args)
 {
     VVGuestConfig config = vv_guest_options(args);
-    VVJob job = { .args = args };
+    VVJob job = {
+        .args = args,
+        .drains = g_array_new(false, false, sizeof(uint64_t)),
+    };
     g_autoptr(VVReader) first = NULL;
     g_autoptr(VVGuest) g = NULL;
     Error *err = NULL;
@@ -636,9 +654,11 @@ int vv_cmd_encode(const VVArgs *args)
 
     if (!vv_parse_coded(args, &job.format, &err) ||
         !vv_parse_settings(args, job.format, &job.settings, &err) ||
+        !vv_parse_frames("--drain", args->drain, job.drains, &err) ||
         (args->output &&
          !vv_mux_check(args->output, vv_codec_id(job.format), &err))) {
         vv_settings_cleanup(&job.settings);
+        g_array_unref(job.drains);
         error_report_err(err);
         return 2;
     }
@@ -653,6 +673,7 @@ int vv_cmd_encode(const VVArgs *args)
         status = vv_job_do(&job, first, &err);
     }
     vv_settings_cleanup(&job.settings);
+    g_array_unref(job.drains);
     if (err) {
         error_reportf_err(err, "%s: ", args->file);
         return EXIT_FAILURE;

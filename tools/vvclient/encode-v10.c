@@ -24,7 +24,7 @@ typedef enum VVEncoderCommandKind {
 typedef struct VVEncoderCommand {
     VVEncoderCommandKind kind;
     unsigned resource;
-    uint64_t frame;             /* VV_FRAME, VV_CONTROLS */
+    uint64_t frame;             /* VV_FRAME, VV_CONTROLS; next at the drain */
     unsigned generation;        /* VV_CODED */
     unsigned first, end;        /* VV_CONTROLS: of the settings */
 } VVEncoderCommand;
@@ -275,8 +275,24 @@ static void v10_queue(VVEncoder *e, unsigned resource, uint64_t frame)
 
 static void v10_drain(VVEncoder *e)
 {
-    v10_note(e, qvv_drain(e->talk.drv, e->talk.id),
-             (VVEncoderCommand) { .kind = VV_ENCODER_DRAIN });
+    v10_note(e, qvv_drain(e->talk.drv, e->talk.id), (VVEncoderCommand) {
+        .kind = VV_ENCODER_DRAIN, .frame = e->frames_in,
+    });
+    e->drains++;
+}
+
+/* Refused: a stream error follows, or has been there */
+static bool v10_drain_done(VVEncoder *e, const VVEncoderCommand *cmd,
+                           const QVVEvent *ev)
+{
+    e->drains--;
+    e->drained = !e->drains && !vv_refused(ev);
+    if (!vv_refused(ev) && !e->frames_bad && e->frames_out != cmd->frame) {
+        return vv_broken_rule(&e->talk, "DRAIN was answered behind %" PRIu64
+                              " of %" PRIu64 " frames", e->frames_out,
+                              cmd->frame);
+    }
+    return true;
 }
 
 static void v10_frame_done(VVEncoder *e, const VVEncoderCommand *cmd,
@@ -389,9 +405,7 @@ static bool v10_event(VVEncoder *e, const QVVEvent *ev)
         v10_changed(e, &cmd, ev);
         return true;
     case VV_ENCODER_DRAIN:
-        /* Refused: a stream error follows, or has been there */
-        e->drained = !vv_refused(ev);
-        return true;
+        return v10_drain_done(e, &cmd, ev);
     default:
         g_assert_not_reached();
     }

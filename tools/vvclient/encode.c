@@ -254,6 +254,7 @@ void vv_encoder_queue(VVEncoder *e, unsigned resource, uint64_t frame)
 
 void vv_encoder_drain(VVEncoder *e)
 {
+    e->drained = false;
     e->ops->drain(e);
 }
 

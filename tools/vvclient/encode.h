@@ -50,6 +50,7 @@ typedef struct VVEncoderOptions {
  * @open: the device knows it
  * @failing: something was canceled, an error follows
  * @failed: the device gave it up
+ * @drains: that are not answered yet, of draft v10
  * @drained: everything that was queued has come out
  * @raw: format of the frames
  * @layout: the same in bytes
@@ -70,6 +71,7 @@ struct VVEncoder {
     bool open;
     bool failing;
     bool failed;
+    unsigned drains;
     bool drained;
     QVVRawFormat raw;
     QVVLayout layout;
@@ -146,6 +148,7 @@ bool vv_encoder_start(VVEncoder *e, const QVVPool *frames);
  * queue for those: the frame waits here until those before it are consumed.
  */
 void vv_encoder_queue(VVEncoder *e, unsigned resource, uint64_t frame);
+/* What is queued behind it begins anew; V4L2 has to wait for the end of it */
 void vv_encoder_drain(VVEncoder *e);
 /* An event of this stream.  False after VVErrors.broken was set */
 bool vv_encoder_event(VVEncoder *e, const QVVEvent *ev);

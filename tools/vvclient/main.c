@@ -113,6 +113,9 @@ static GOptionEntry encode_options[] = {
       "PCI the device's; userptr", "userptr|mmap" },
     { "in-turn", 0, 0, G_OPTION_ARG_NONE, &args.in_turn,
       "each frame waits for the coded data of the one before", NULL },
+    { "drain", 0, 0, G_OPTION_ARG_STRING, &args.drain,
+      "with draft v10, drain before these frames, from 0, and go on",
+      "FRAME[,FRAME...]" },
     { "raw-buffers", 0, 0, G_OPTION_ARG_INT, &args.raw_buffers,
       "how many buffers frames go round in", "N" },
     { "scribble", 0, 0, G_OPTION_ARG_NONE, &args.scribble,
@@ -293,8 +296,8 @@ static const char vv_help[] =
 "                  [--force-key FRAME,...] [--set FRAME:CONTROL=VALUE]...\n"
 "                  [--compare] [--scatter] [--streams N] [--limit N]\n"
 "                  [--protocol v10|media|v4l2-uapi] [--memory userptr|mmap]\n"
-"                  [--in-turn] [--raw-buffers N] [--scribble] [--verbose]\n"
-"                  [--json] [GUEST OPTIONS]\n"
+"                  [--in-turn] [--drain FRAME,...] [--raw-buffers N]\n"
+"                  [--scribble] [--verbose] [--json] [GUEST OPTIONS]\n"
 "  vvclient transcode IN OUT -c CODEC [--copy] [options as with encode]\n"
 "  vvclient native FILE [-o OUT.y4m] [--md5] [--threads N] [--json]\n"
 "  vvclient bench  FILE [--limit N] [--rounds N]\n"
@@ -372,6 +375,10 @@ static void vv_check_protocol(void)
     }
     if (args.memory && protocol == VV_V10) {
         error_report("--memory is for --protocol media and v4l2-uapi");
+        vv_usage_error();
+    }
+    if (args.drain && protocol != VV_V10) {
+        error_report("--drain is for --protocol v10");
         vv_usage_error();
     }
     if (args.scatter && !g_strcmp0(args.memory, "mmap")) {

@@ -64,20 +64,35 @@ bool vv_parse_coded(const VVArgs *args, uint32_t *format, Error **errp)
     return false;
 }
 
+bool vv_parse_frames(const char *option, const char *text, GArray *frames,
+                     Error **errp)
+{
+    g_auto(GStrv) words = g_strsplit(text ?: "", ",", -1);
+
+    for (int i = 0; words[i]; i++) {
+        uint64_t frame;
+
+        if (qemu_strtou64(words[i], NULL, 10, &frame) < 0) {
+            error_setg(errp, "%s: '%s' is no number of a frame", option,
+                       words[i]);
+            return false;
+        }
+        g_array_append_val(frames, frame);
+    }
+    return true;
+}
+
 static bool vv_parse_force_key(const VVArgs *args, VVSettings *s,
                                Error **errp)
 {
-    g_auto(GStrv) frames = g_strsplit(args->force_key ?: "", ",", -1);
+    g_autoptr(GArray) frames = g_array_new(false, false, sizeof(uint64_t));
 
-    for (int i = 0; frames[i]; i++) {
-        uint64_t frame;
-
-        if (qemu_strtou64(frames[i], NULL, 10, &frame) < 0) {
-            error_setg(errp, "--force-key: '%s' is no number of a frame",
-                       frames[i]);
-            return false;
-        }
-        vv_settings_add(s, false, frame, VV_FORCE_KEY, 1);
+    if (!vv_parse_frames("--force-key", args->force_key, frames, errp)) {
+        return false;
+    }
+    for (unsigned i = 0; i < frames->len; i++) {
+        vv_settings_add(s, false, g_array_index(frames, uint64_t, i),
+                        VV_FORCE_KEY, 1);
     }
     return true;
 }

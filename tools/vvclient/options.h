@@ -31,6 +31,9 @@ typedef struct VVRawInfo {
 const VVRawInfo *vv_find_raw(const char *name, Error **errp);
 /* The format of -c, which has to be there; false with @errp set */
 bool vv_parse_coded(const VVArgs *args, uint32_t *format, Error **errp);
+/* "FRAME,FRAME,..." or NULL, that @option was given: numbers for @frames */
+bool vv_parse_frames(const char *option, const char *text, GArray *frames,
+                     Error **errp);
 /* All options that are controls; initialized and sorted here */
 bool vv_parse_settings(const VVArgs *args, uint32_t format, VVSettings *s,
                        Error **errp);

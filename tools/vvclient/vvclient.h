@@ -28,6 +28,7 @@
  * @no_prepend: headers only before the first key frame
  * @force_key: "FRAME,FRAME,..." or NULL
  * @set: "FRAME:CONTROL=VALUE", or NULL
+ * @drain: "FRAME,FRAME,..." or NULL
  * @raw_buffers: of frames to encode; 0: some
  * @compare: encode natively, too
  * @copy: of `vvclient transcode`: frames are copied
@@ -67,6 +68,7 @@ typedef struct VVArgs {
     gboolean no_prepend;
     char *force_key;
     char **set;
+    char *drain;
     int raw_buffers;
     gboolean compare;
     gboolean copy;
