@@ -699,7 +699,8 @@ uint64_t dimm_addr(QTestState *qts)
 
 #define HOSTILE_RAM (256 * MiB)
 
-Hostile hostile_start(const char *more, const QVVOptions *opts)
+static Hostile hostile_start_with(const char *machine, const char *more,
+                                  const QVVOptions *opts)
 {
     Hostile h = { .ram = qvv_ram_file_new(HOSTILE_RAM) };
     g_autofree char *ram_args = NULL;
@@ -707,13 +708,24 @@ Hostile hostile_start(const char *more, const QVVOptions *opts)
 
     g_assert_nonnull(h.ram);
     ram_args = qvv_ram_file_args(h.ram);
-    args = g_strdup_printf("%s %s %s", qos_get_current_command_line(),
-                           ram_args, more);
+    args = g_strdup_printf("%s %s %s", machine, ram_args, more);
     h.r = second_rig(args);
     qvv_use_ram_file(h.r->d, h.ram, 0);
     h.r->threads = n_threads(h.r->qts);
     start(h.r, opts);
     return h;
+}
+
+Hostile hostile_start(const char *more, const QVVOptions *opts)
+{
+    return hostile_start_with(qos_get_current_command_line(), more, opts);
+}
+
+Hostile hostile_start_codec(const char *codec)
+{
+    g_autofree char *machine = codec_args(codec);
+
+    return hostile_start_with(machine, "", NULL);
 }
 
 void hostile_end(Hostile *h)
@@ -804,8 +816,7 @@ static char **list_threads(Rig *r)
     return (char **)g_ptr_array_free(tids, false);
 }
 
-/* Is QEMU built so that it is slow and keeps what was freed? */
-static bool has_sanitizer(Rig *r)
+bool has_sanitizer(Rig *r)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/maps",
                                             qtest_pid(r->qts));
@@ -891,7 +902,7 @@ void watch_end_qmp(Watch *w)
     g_clear_pointer(&w->tids, g_strfreev);
 }
 
-void watch_end(Watch *w)
+void watch_end_growth(Watch *w, int64_t limit)
 {
     int64_t resident = proc_status(w->r, "VmRSS") - w->resident;
     int64_t guest = proc_status(w->r, "RssShmem") - w->guest;
@@ -908,8 +919,13 @@ void watch_end(Watch *w)
     if (has_sanitizer(w->r)) {
         g_test_message("a sanitizer keeps memory: no limit");
     } else {
-        g_assert_cmpint(resident - guest, <, GROWTH_LIMIT);
+        g_assert_cmpint(resident - guest, <, limit);
     }
+}
+
+void watch_end(Watch *w)
+{
+    watch_end_growth(w, GROWTH_LIMIT);
 }
 
 /*

@@ -325,6 +325,9 @@ void plugged_free(QVirtioPCIDevice *pci);
 Rig *second_rig(const char *args);
 void second_rig_free(Rig *r);
 
+/* Is QEMU built so that it is slow and keeps what was freed? */
+bool has_sanitizer(Rig *r);
+
 /* QEMU, with its modules, knows that QOM type */
 bool has_type(QTestState *qts, const char *type);
 
@@ -362,6 +365,8 @@ typedef struct Hostile {
 
 /* As the test's own QEMU, with @more options; the driver is started */
 Hostile hostile_start(const char *more, const QVVOptions *opts);
+/* The same with another type of codec, which QEMU has */
+Hostile hostile_start_codec(const char *codec);
 /* The device works, and no thread is left */
 void hostile_end(Hostile *h);
 /* QEMU ends, whatever its codecs do */
@@ -422,6 +427,8 @@ void watch_reset(Watch *w);
 void watch_qmp(Watch *w, const char *command);
 /* Print all, and compare it with what may be; no stream is left */
 void watch_end(Watch *w);
+/* The same, with another limit of memory in KiB */
+void watch_end_growth(Watch *w, int64_t limit);
 /* The same of QMP alone, instead of it */
 void watch_end_qmp(Watch *w);
 

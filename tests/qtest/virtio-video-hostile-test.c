@@ -113,6 +113,113 @@ static void test_streams(Rig *rig)
     hostile_end(&h);
 }
 
+/*
+ * Real codecs: what is left of each round shows after hundreds of them
+ */
+
+#define CODER_ROUNDS    400
+#define CODER_SETTLED   100
+/* A sanitizer sees the first leak */
+#define CODER_SANITIZED 20
+#define CODER_SIZE      16384
+
+/* In KiB: less than a kilobyte each round, and what libx265 is known to lose */
+#define CODER_GROWTH    256
+#define X265_GROWTH     (1280 * (CODER_ROUNDS - CODER_SETTLED) / 1024)
+
+/* An encoder of a frame, and a decoder of what has come out */
+static void open_and_close(Rig *r, uint32_t format, const QVVPool *frames,
+                           const QVVPool *coded)
+{
+    QVVRawFormat raw = raw_format(VIDEO_TEST_NV12, WIDTH, HEIGHT);
+    g_autoptr(GByteArray) coded_set = qvv_set_new(CODED_SET);
+    g_autoptr(GByteArray) raw_set = qvv_set_new(RAW_SET);
+    g_autoptr(QVVEvent) ev = NULL;
+    QVVDriver *d = r->d;
+    uint32_t out, drain;
+    QVVLayout layout;
+
+    g_assert_true(qvv_layout(&layout, &raw));
+    qvv_set_coded_format(coded_set, format);
+    add_pool(coded_set, coded);
+    qvv_set_raw_format(raw_set, &raw);
+    add_pool(raw_set, frames);
+
+    qvv_open(d, 0, ENCODER);
+    qvv_set_params(d, 0, MAIN, coded_set);
+    qvv_set_params(d, 0, MAIN, raw_set);
+    qvv_unblock(d, 0);
+    qvv_queue_frame(d, 0, 0, 1, &layout);
+    out = qvv_queue_output(d, 0, 0);
+    drain = qvv_drain(d, 0);
+    ev = qvv_wait(d, out);
+    g_assert_cmphex(ev->flags, ==, F_OK);
+    g_assert_cmphex(ev->queue_flags, ==, KEY);
+    qvv_assert_ok(d, drain);
+    qvv_assert_ok(d, qvv_close(d, 0));
+
+    qvv_open(d, 0, DECODER);
+    qvv_set_params(d, 0, MAIN, coded_set);
+    qvv_unblock(d, 0);
+    qvv_assert_ok(d, qvv_queue_input(d, 0, 0, 1, 0, ev->data_sizes[0]));
+    qvv_assert_ok(d, qvv_close(d, 0));
+    drop_events(d);
+}
+
+static void check_coder(Hostile *h, uint32_t format, const QVVPool *frames,
+                        const QVVPool *coded)
+{
+    bool x265 = format == VIRTIO_VIDEO_CODED_FORMAT_HEVC;
+    unsigned n = has_sanitizer(h->r) ? CODER_SANITIZED : CODER_ROUNDS;
+    Watch w;
+
+    g_test_message("%s", qvv_coded_format_name(format));
+    watch_start(&w, h->r);
+    for (unsigned i = 0; i < n; i++) {
+        if (i == CODER_SETTLED) {
+            watch_settled(&w);
+        }
+        open_and_close(h->r, format, frames, coded);
+        if (i % 50 == 0) {
+            watch(&w);
+        }
+    }
+    watch_end_growth(&w, CODER_GROWTH + (x265 ? X265_GROWTH : 0));
+}
+
+static void test_coders(Rig *rig)
+{
+    QVVRawFormat raw = raw_format(VIDEO_TEST_NV12, WIDTH, HEIGHT);
+    g_autoptr(QVVCaps) caps = NULL;
+    uint64_t size = CODER_SIZE;
+    QVVPool *frames, *coded;
+    QVVLayout layout;
+    Hostile h;
+
+    if (not_here(rig)) {
+        return;
+    }
+    if (!has_type(rig->qts, "video-codec-libav")) {
+        g_test_skip("video-codec-libav is not built");
+        return;
+    }
+    h = hostile_start_codec("video-codec-libav");
+    caps = query_caps(h.r);
+    g_assert_true(qvv_layout(&layout, &raw));
+    frames = qvv_pool_new(h.r->d, 1, 1, layout.buffer_size, QVV_SCATTERED);
+    coded = qvv_pool_new(h.r->d, 1, 1, &size, QVV_SCATTERED);
+    for (unsigned i = 0; i < caps->n_coded; i++) {
+        uint32_t format = caps->coded[i].format;
+
+        if (&caps->coded[i] == qvv_caps_coder(caps, ENCODER, format)) {
+            check_coder(&h, format, frames, coded);
+        }
+    }
+    qvv_pool_free(h.r->d, frames);
+    qvv_pool_free(h.r->d, coded);
+    hostile_end(&h);
+}
+
 /* Commands as fast as the ring takes them, and nobody takes the events */
 static void test_flood(Rig *rig)
 {
@@ -1185,6 +1292,7 @@ static void test_quit(Rig *rig)
 static const TestCase cases[] = {
     { "hostile/ten-thousand-resets", test_resets, .no_start = true },
     { "hostile/ten-thousand-streams", test_streams, .no_start = true },
+    { "hostile/real-codecs-opened-often", test_coders, .no_start = true },
     { "hostile/flood-of-commands", test_flood, .no_start = true },
     { "hostile/flood-without-event-buffers", test_flood_silent,
       .no_start = true },
