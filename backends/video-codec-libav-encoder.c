@@ -378,6 +378,10 @@ static bool libav_enc_open(LibavEncoder *e, Error **errp)
         error_setg(errp, "out of memory");  /* the session said more */
         return false;
     }
+    if (!video_codec_session_lose_memory(e->session, e->info->leak)) {
+        error_setg(errp, "out of memory");
+        return false;
+    }
     e->avctx = libav_open_encoder(e->info, &e->params, &e->settings, e->ops,
                                   e->hw, errp);
     if (!e->avctx) {

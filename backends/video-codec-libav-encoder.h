@@ -96,6 +96,7 @@ typedef struct LibavEncoderInfo LibavEncoderInfo;
  * @counts_gop: has to know when the next key frame is due
  * @frames, @frames_per_b: how many frames would fill the host's memory that it
  *      takes, and as many more for each B frame between others
+ * @leak: bytes that it loses each time that it is opened
  * @configure: say in @opts and @avctx what is special about it
  * @opaque: for @configure
  */
@@ -114,6 +115,7 @@ struct LibavEncoderInfo {
     bool rate_changes;
     bool counts_gop;
     unsigned frames, frames_per_b;
+    unsigned leak;
     void (*configure)(const LibavEncoderInfo *info,
                       const LibavSettings *settings,
                       const LibavProfile *profile, AVCodecContext *avctx,

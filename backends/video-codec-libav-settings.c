@@ -40,6 +40,9 @@
 
 #define LIBAV_MAX_B_FRAMES 4
 
+/* A set of parameters; of version 3.5, where only x265 could free it */
+#define LIBAV_X265_LEAK 1200
+
 /* Memory of each thread above the first; see LibavEncoderInfo.frames */
 #define LIBAV_FRAMES_PER_THREAD 4
 
@@ -218,7 +221,7 @@ static void libav_configure_x264(const LibavEncoderInfo *info,
 /*
  * x265 would print to stderr, and put a text about itself into the stream.  Up
  * to version 3.5 it leaks memory each time it is opened, the more the larger
- * the frame, unless sample adaptive offset is on.
+ * the frame, unless sample adaptive offset is on; LIBAV_X265_LEAK is left then.
  */
 static void libav_configure_x265(const LibavEncoderInfo *info,
                                  const LibavSettings *settings,
@@ -366,7 +369,7 @@ static const LibavEncoderInfo libav_encoders[] = {
         .min_size = 32,
         .max_width = LIBAV_MAX_SIZE, .max_height = LIBAV_MAX_SIZE,
         PROFILES(hevc_profiles), .def_profile = 0, .def_level = 5,
-        .frames = 32, .frames_per_b = 10,
+        .frames = 32, .frames_per_b = 10, .leak = LIBAV_X265_LEAK,
         .min_qp = 0, .max_qp = 51, .headers = true,
         ENCODER_RATES,
         .configure = libav_configure_x265,

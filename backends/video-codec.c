@@ -117,7 +117,7 @@ struct VideoCodecSession {
 struct VideoMemory {
     QemuMutex lock;
     unsigned refs;
-    uint64_t max, used;
+    uint64_t max, used, lost;
 };
 
 VideoMemory *video_memory_new(uint64_t max)
@@ -159,6 +159,22 @@ void video_memory_give(VideoMemory *memory, uint64_t bytes)
     QEMU_LOCK_GUARD(&memory->lock);
     assert(bytes <= memory->used);
     memory->used -= bytes;
+}
+
+bool video_memory_lose(VideoMemory *memory, uint64_t bytes)
+{
+    if (!video_memory_take(memory, bytes)) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&memory->lock);
+    memory->lost += bytes;
+    return true;
+}
+
+uint64_t video_memory_lost(VideoMemory *memory)
+{
+    QEMU_LOCK_GUARD(&memory->lock);
+    return memory->lost;
 }
 
 uint64_t video_memory_used(VideoMemory *memory)
@@ -338,14 +354,23 @@ void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
     session_unlock(s);
 }
 
+static bool session_has_memory(VideoCodecSession *s, bool has, uint64_t bytes)
+{
+    if (!has) {
+        video_codec_session_fail(s, "out of the device's memory (max-mem): %"
+                                 PRIu64 " bytes more", bytes);
+    }
+    return has;
+}
+
 bool video_codec_session_take_memory(VideoCodecSession *s, uint64_t bytes)
 {
-    if (video_memory_take(s->memory, bytes)) {
-        return true;
-    }
-    video_codec_session_fail(s, "out of the device's memory (max-mem): %" PRIu64
-                             " bytes more", bytes);
-    return false;
+    return session_has_memory(s, video_memory_take(s->memory, bytes), bytes);
+}
+
+bool video_codec_session_lose_memory(VideoCodecSession *s, uint64_t bytes)
+{
+    return session_has_memory(s, video_memory_lose(s->memory, bytes), bytes);
 }
 
 void video_codec_session_give_memory(VideoCodecSession *s, uint64_t bytes)

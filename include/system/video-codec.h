@@ -322,6 +322,11 @@ bool video_memory_take(VideoMemory *memory, uint64_t bytes);
 void video_memory_give(VideoMemory *memory, uint64_t bytes);
 uint64_t video_memory_used(VideoMemory *memory);
 
+/** video_memory_lose: the same as taking it, but it can't be given back. */
+bool video_memory_lose(VideoMemory *memory, uint64_t bytes);
+/** video_memory_lost: bytes that were lost so, part of those that are used. */
+uint64_t video_memory_lost(VideoMemory *memory);
+
 /**
  * video_memory_users: how many references there are.  Each session has one
  * until its worker has ended.
@@ -616,6 +621,13 @@ void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
  * Returns: false if the device's limit is reached; the session has failed then.
  */
 bool video_codec_session_take_memory(VideoCodecSession *s, uint64_t bytes);
+
+/**
+ * video_codec_session_lose_memory: before a library leaks @bytes.
+ * As video_codec_session_take_memory(), but they count for as long as the
+ * device lives, so that a guest can't have any amount leaked.
+ */
+bool video_codec_session_lose_memory(VideoCodecSession *s, uint64_t bytes);
 
 /** video_codec_session_give_memory: @bytes of it are free again. Any thread. */
 void video_codec_session_give_memory(VideoCodecSession *s, uint64_t bytes);

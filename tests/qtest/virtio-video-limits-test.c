@@ -368,6 +368,75 @@ static void test_memory_of_encoder(Rig *first)
 }
 
 /*
+ * libx265 leaks each time that it is opened.  That counts for as long as the
+ * device lives, so that it can't be opened any number of times.
+ */
+
+/* Open it for a frame.  Returns: bytes used then, or 0: it could not be */
+static int64_t encode_hevc(Rig *r)
+{
+    QVVRawFormat raw = raw_format(VIDEO_TEST_NV12, WIDTH, HEIGHT);
+    TestStream *s = bare_encoder(r, 0);
+    GByteArray *set = qvv_set_new(CODED_SET);
+    int64_t used;
+    uint32_t out;
+
+    qvv_set_coded_format(set, VIRTIO_VIDEO_CODED_FORMAT_HEVC);
+    set_params_ok(s, set);
+    set_raw_format(s, &raw);
+    add_frames(s, 1, QVV_CONTIGUOUS);
+    add_coded(s, 1, 4 * QVV_PAGE_SIZE);
+    out = get(s, 0);
+    encode(s, 0, 1, 1);
+    g_autoptr(QVVEvent) ev = qvv_wait(r->d, out);
+    if (ev->flags != F_OK) {
+        g_assert_cmphex(ev->flags, ==, F_CANCELED);
+        expect_stream_error(r->d, 0);
+        return 0;
+    }
+    used = memory_used(r);
+    qvv_assert_ok(r->d, qvv_close(r->d, 0));
+    return used;
+}
+
+static void test_memory_of_leaks(Rig *first)
+{
+    const unsigned n = 5;
+    g_autoptr(QVVCaps) caps = NULL;
+    int64_t used, leak;
+    Rig *r = libav_rig(first);
+
+    if (!r) {
+        return;
+    }
+    caps = query_caps(r);
+    if (!qvv_caps_coder(caps, ENCODER, VIRTIO_VIDEO_CODED_FORMAT_HEVC)) {
+        g_test_skip("libavcodec has no libx265");
+    } else {
+        used = encode_hevc(r);
+        leak = memory_used(r);
+        g_assert_cmpint(leak, >, 0);
+        g_assert_cmpint(leak, <, used);
+        qvv_stop(r->d);
+        second_rig_free(r);
+
+        r = small_libav_rig(used + (n - 1) * leak);
+        for (unsigned i = 0; i < n; i++) {
+            if (i == 2) {
+                restart(r);
+            }
+            g_assert_cmpint(encode_hevc(r), ==, used + i * leak);
+        }
+        g_assert_cmpint(encode_hevc(r), ==, 0);
+        g_assert_cmpint(memory_used(r), ==, n * leak);
+        /* There is room for those that take less */
+        qvv_assert_ok(r->d, encode(encoder(r, 0), 0, 1, 1));
+    }
+    qvv_stop(r->d);
+    second_rig_free(r);
+}
+
+/*
  * Events: max-events is 8 here
  */
 
@@ -412,6 +481,7 @@ static const TestCase cases[] = {
     { "limits/memory-of-resources", test_memory_of_resources,
       .device = ",max-mem=256K" },
     { "limits/memory-of-encoder", test_memory_of_encoder },
+    { "limits/memory-of-leaks", test_memory_of_leaks },
     { "limits/events", test_events, .device = ",max-events=8",
       .opts = { .manual_events = true } },
 };
