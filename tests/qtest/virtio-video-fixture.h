@@ -358,6 +358,9 @@ uint64_t dimm_addr(QTestState *qts);
 #define MANY                10000
 #define SETTLED             2000
 
+/* By default: max-streams, of which both are multiples */
+#define MAX_STREAMS         16
+
 typedef struct Hostile {
     Rig *r;
     QVVRamFile *ram;

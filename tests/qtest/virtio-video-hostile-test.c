@@ -73,7 +73,33 @@ static void drop_events(QVVDriver *d)
     }
 }
 
-/* Half of them get a codec, too */
+/*
+ * As many as there can be, from OPEN to CLOSE; half of them get a codec, too.
+ * QMP is to answer while the device has all of that to do.
+ */
+static void open_and_close_all(QVVDriver *d, const QVVPool *pool, Watch *w)
+{
+    g_autoptr(GByteArray) set = qvv_set_new(CODED_SET);
+    uint32_t close[MAX_STREAMS];
+
+    add_pool(set, pool);
+    qvv_hold(d);
+    for (unsigned id = 0; id < MAX_STREAMS; id++) {
+        qvv_open(d, id, DECODER);
+        if (id % 2) {
+            qvv_set_params(d, id, MAIN, set);
+            qvv_queue_input(d, id, 0, id, 0, 40);
+        }
+        close[id] = qvv_close(d, id);
+    }
+    qvv_flush(d);
+    watch(w);
+    for (unsigned id = 0; id < MAX_STREAMS; id++) {
+        qvv_assert_ok(d, close[id]);
+    }
+    drop_events(d);
+}
+
 static void test_streams(Rig *rig)
 {
     uint64_t size = QVV_PAGE_SIZE;
@@ -87,25 +113,11 @@ static void test_streams(Rig *rig)
     h = hostile_start("", NULL);
     watch_start(&w, h.r);
     pool = qvv_pool_new(h.r->d, 1, 1, &size, QVV_CONTIGUOUS);
-    for (unsigned i = 0; i < MANY; i++) {
-        QVVDriver *d = h.r->d;
-
+    for (unsigned i = 0; i < MANY; i += MAX_STREAMS) {
         if (i == SETTLED) {
             watch_settled(&w);
         }
-        qvv_open(d, i % 4, DECODER);
-        if (i % 2) {
-            g_autoptr(GByteArray) set = qvv_set_new(CODED_SET);
-
-            add_pool(set, pool);
-            qvv_set_params(d, i % 4, MAIN, set);
-            qvv_queue_input(d, i % 4, 0, i, 0, 40);
-        }
-        qvv_assert_ok(d, qvv_close(d, i % 4));
-        drop_events(d);
-        if (i % 100 == 0) {
-            watch(&w);
-        }
+        open_and_close_all(h.r->d, pool, &w);
     }
     watch_end(&w);
     assert_device_works(h.r);
@@ -127,16 +139,19 @@ static void test_streams(Rig *rig)
 #define CODER_GROWTH    256
 #define X265_GROWTH     (1280 * (CODER_ROUNDS - CODER_SETTLED) / 1024)
 
-/* An encoder of a frame, and a decoder of what has come out */
+/*
+ * An encoder of a frame, and a decoder of what has come out.  With @w, QMP is
+ * to answer while they are at work.
+ */
 static void open_and_close(Rig *r, uint32_t format, const QVVPool *frames,
-                           const QVVPool *coded)
+                           const QVVPool *coded, Watch *w)
 {
     QVVRawFormat raw = raw_format(VIDEO_TEST_NV12, WIDTH, HEIGHT);
     g_autoptr(GByteArray) coded_set = qvv_set_new(CODED_SET);
     g_autoptr(GByteArray) raw_set = qvv_set_new(RAW_SET);
     g_autoptr(QVVEvent) ev = NULL;
     QVVDriver *d = r->d;
-    uint32_t out, drain;
+    uint32_t in, out, drain;
     QVVLayout layout;
 
     g_assert_true(qvv_layout(&layout, &raw));
@@ -152,6 +167,9 @@ static void open_and_close(Rig *r, uint32_t format, const QVVPool *frames,
     qvv_queue_frame(d, 0, 0, 1, &layout);
     out = qvv_queue_output(d, 0, 0);
     drain = qvv_drain(d, 0);
+    if (w) {
+        watch(w);
+    }
     ev = qvv_wait(d, out);
     g_assert_cmphex(ev->flags, ==, F_OK);
     g_assert_cmphex(ev->queue_flags, ==, KEY);
@@ -161,7 +179,11 @@ static void open_and_close(Rig *r, uint32_t format, const QVVPool *frames,
     qvv_open(d, 0, DECODER);
     qvv_set_params(d, 0, MAIN, coded_set);
     qvv_unblock(d, 0);
-    qvv_assert_ok(d, qvv_queue_input(d, 0, 0, 1, 0, ev->data_sizes[0]));
+    in = qvv_queue_input(d, 0, 0, 1, 0, ev->data_sizes[0]);
+    if (w) {
+        watch(w);
+    }
+    qvv_assert_ok(d, in);
     qvv_assert_ok(d, qvv_close(d, 0));
     drop_events(d);
 }
@@ -179,10 +201,7 @@ static void check_coder(Hostile *h, uint32_t format, const QVVPool *frames,
         if (i == CODER_SETTLED) {
             watch_settled(&w);
         }
-        open_and_close(h->r, format, frames, coded);
-        if (i % 50 == 0) {
-            watch(&w);
-        }
+        open_and_close(h->r, format, frames, coded, i % 10 ? NULL : &w);
     }
     watch_end_growth(&w, CODER_GROWTH + (x265 ? X265_GROWTH : 0));
 }
