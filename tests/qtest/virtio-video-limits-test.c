@@ -460,6 +460,51 @@ static void test_events(Rig *r)
     }
 }
 
+/* Post buffers until that is answered with just these flags */
+static void expect_late(Rig *r, uint32_t cookie, uint32_t flags)
+{
+    qvv_post_events(r->d, 1);
+    expect(r->d, cookie, flags);
+}
+
+/* What was taken before is answered, by the last command that is taken */
+static void test_events_of_reset(Rig *r)
+{
+    uint32_t first, drains[100], get[7], reset, over;
+    TestStream *s;
+
+    qvv_post_events(r->d, 40);
+    s = test_stream(r, 0);
+    while (r->d->eventq.num_free < r->d->eventq.vq->size) {
+        qvv_assert_ok(r->d, qvv_drain(r->d, 0));
+    }
+    first = hang(s, 0);
+    for (unsigned i = 0; i < ARRAY_SIZE(drains); i++) {
+        drains[i] = qvv_drain(r->d, 0);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(get); i++) {
+        get[i] = qvv_get_params(r->d, 0, MAIN, RAW_SET);
+    }
+    wait_commands(r->d);
+    g_assert_cmpint(query_number(r, "events-waiting"), ==, ARRAY_SIZE(get));
+
+    reset = qvv_queue_reset(r->d, 0, INPUT);
+    over = qvv_drain(r->d, 0);
+    qvv_assert_quiet(r->d, QUIET);
+    g_assert_cmpuint(qvv_cmds_in_flight(r->d), ==, 1);
+    g_assert_cmpint(query_number(r, "events-waiting"), ==,
+                    ARRAY_SIZE(get) + 1 + ARRAY_SIZE(drains) + 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(get); i++) {
+        expect_late(r, get[i], F_OK);
+    }
+    expect_late(r, first, F_CANCELED);
+    for (unsigned i = 0; i < ARRAY_SIZE(drains); i++) {
+        expect_late(r, drains[i], F_CANCELED);
+    }
+    expect_late(r, reset, F_OK);
+    expect_late(r, over, F_OK);
+}
+
 /*
  * All of them
  */
@@ -484,6 +529,8 @@ static const TestCase cases[] = {
     { "limits/memory-of-leaks", test_memory_of_leaks },
     { "limits/events", test_events, .device = ",max-events=8",
       .opts = { .manual_events = true } },
+    { "limits/events-of-a-reset", test_events_of_reset,
+      .device = ",max-events=8", .opts = { .manual_events = true } },
 };
 
 static void register_virtio_video_limits_test(void)
