@@ -442,7 +442,7 @@ static void test_limits_commands(Rig *r)
 {
     TestStream *s = test_stream(r, 0);
     g_autoptr(GByteArray) set = qvv_set_new(CODED_SET);
-    uint32_t reset, cookies[MAX_COMMANDS + 40];
+    uint32_t over, reset, cookies[MAX_COMMANDS + 40];
     uint32_t first = hang(s, 0);
 
     for (unsigned i = 0; i < ARRAY_SIZE(cookies); i++) {
@@ -450,7 +450,9 @@ static void test_limits_commands(Rig *r)
                      i % 4 == 1 ? qvv_set_params(r->d, 0, INPUT, set) :
                                   qvv_drain(r->d, 0);
     }
+    over = qvv_set_params(r->d, 0, MAIN, set);
     reset = qvv_queue_reset(r->d, 0, INPUT);
+    qvv_assert_error(r->d, over);
     for (unsigned i = 0; i < ARRAY_SIZE(cookies); i++) {
         expect(r->d, cookies[i],
                i < MAX_COMMANDS - 1 ? F_CANCELED : F_ERROR);

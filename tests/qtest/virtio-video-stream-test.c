@@ -9,7 +9,10 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
+#include "qemu/units.h"
 #include "virtio-video-fixture.h"
+
+#define HEADER_SIZE sizeof(struct virtio_video_stream_cmd_header)
 
 /*
  * RESOURCE_QUEUE
@@ -476,15 +479,15 @@ static void test_drain_later_commands(Rig *r)
     assert_pixels(s, 1, 2);
 }
 
-/* SET_PARAMS or GET_PARAMS in the input queue, but of no set */
-static uint32_t params_of_nothing(TestStream *s, uint32_t type)
+/* A command in the input queue: a header, and then zeroes */
+static uint32_t command_of_size(TestStream *s, uint32_t type, size_t size)
 {
-    uint8_t header[sizeof(struct virtio_video_stream_cmd_header)] = { 0 };
+    g_autofree uint8_t *cmd = g_malloc0(size);
 
-    stl_le_p(header, type);
-    stl_le_p(header + 4, s->id);
-    stl_le_p(header + 8, INPUT);
-    return qvv_cmd(s->d, header, sizeof(header));
+    stl_le_p(cmd, type);
+    stl_le_p(cmd + 4, s->id);
+    stl_le_p(cmd + 8, INPUT);
+    return qvv_cmd(s->d, cmd, size);
 }
 
 /* Refused at first sight, for one reason each */
@@ -499,8 +502,9 @@ static void test_drain_refused_commands(Rig *r)
     bounds = qvv_queue_input(r->d, 0, 2, 3, 0, ~0u);
     twice = qvv_queue_input(r->d, 0, 1, 4, 0, 40);
     none = qvv_queue_input(r->d, 0, N_INPUTS, 5, 0, 40);
-    set = params_of_nothing(s, VIRTIO_VIDEO_CMD_STREAM_SET_PARAMS);
-    got = params_of_nothing(s, VIRTIO_VIDEO_CMD_STREAM_GET_PARAMS);
+    /* Of no set */
+    set = command_of_size(s, VIRTIO_VIDEO_CMD_STREAM_SET_PARAMS, HEADER_SIZE);
+    got = command_of_size(s, VIRTIO_VIDEO_CMD_STREAM_GET_PARAMS, HEADER_SIZE);
     g_assert_cmpuint(count_answers(r->d, bounds, QUIET), ==, 0);
     out0 = get(s, 0);
     out1 = get(s, 1);
@@ -508,6 +512,26 @@ static void test_drain_refused_commands(Rig *r)
                  { twice, F_ERROR }, { none, F_ERROR }, { set, F_ERROR },
                  { got, F_ERROR }, { in, F_OK }, { out1, F_OK });
     assert_pixels(s, 1, 2);
+}
+
+/* max-entries is 4 here, so that a request has less than 8 KiB */
+static void test_drain_too_long(Rig *r)
+{
+    static const uint32_t types[] = {
+        VIRTIO_VIDEO_CMD_STREAM_SET_PARAMS, VIRTIO_VIDEO_CMD_STREAM_GET_PARAMS,
+        VIRTIO_VIDEO_CMD_STREAM_DRAIN, VIRTIO_VIDEO_CMD_STREAM_RESOURCE_QUEUE,
+    };
+    TestStream *s = test_stream(r, 0);
+    uint32_t drain = put_barrier(s), cookies[ARRAY_SIZE(types)], out;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
+        cookies[i] = command_of_size(s, types[i], 8 * KiB);
+    }
+    g_assert_cmpuint(count_answers(r->d, cookies[0], QUIET), ==, 0);
+    out = get(s, 0);
+    EXPECT_ORDER(r->d, { out, F_OK }, { drain, F_OK }, { cookies[0], F_ERROR },
+                 { cookies[1], F_ERROR }, { cookies[2], F_ERROR },
+                 { cookies[3], F_ERROR });
 }
 
 static void test_drain_refused_canceled(Rig *r)
@@ -823,6 +847,8 @@ static const TestCase cases[] = {
     { "drain/frames-before-response", test_drain_frames_first },
     { "drain/later-commands-answered-after", test_drain_later_commands },
     { "drain/refused-commands-answered-after", test_drain_refused_commands },
+    { "drain/too-long-commands-answered-after", test_drain_too_long,
+      .device = ",max-entries=4" },
     { "drain/refused-commands-canceled-by-reset",
       test_drain_refused_canceled },
     { "drain/parameter-sets-survive", test_drain_keeps_parameter_sets },
