@@ -43,6 +43,9 @@ typedef struct LibavDecoder LibavDecoder;
  *        before it gets @in.  Only for formats whose frames never wait for
  *        more input.  NULL: never
  * @bad_input: the decoder has called @in bad.  NULL: nothing to do
+ * @good_input: it has not.  NULL: nothing to do
+ * @reset: nothing of what the decoder got before comes out any more.  NULL:
+ *        nothing to do
  * These are for frames that the CPU can't read, and NULL if there are none:
  * @frame_bytes: what a frame takes of the host's memory, as far as it was not
  *        taken from the device's before; in any of libavcodec's threads
@@ -61,6 +64,8 @@ typedef struct LibavDecoderOps {
                                      const enum AVPixelFormat *formats);
     bool (*must_reopen)(LibavDecoder *d, const VideoCodecInput *in);
     void (*bad_input)(LibavDecoder *d, const VideoCodecInput *in);
+    void (*good_input)(LibavDecoder *d, const VideoCodecInput *in);
+    void (*reset)(LibavDecoder *d);
     uint64_t (*frame_bytes)(LibavDecoder *d, const AVFrame *f);
     bool (*wait)(LibavDecoder *d);
     int (*write)(LibavDecoder *d, VideoCodecOutput *out);

@@ -431,6 +431,9 @@ static void libav_reset(LibavDecoder *d)
     d->in_flight = 0;
     d->av1_need_header = true;
     d->av1_without_frame = 0;
+    if (d->ops->reset) {
+        d->ops->reset(d);
+    }
 }
 
 /* Make and open d->avctx. */
@@ -750,6 +753,9 @@ static int libav_submit(void *priv, const VideoCodecInput *in)
             d->ops->bad_input(d, in);
         }
         return -EINVAL;
+    }
+    if (d->ops->good_input) {
+        d->ops->good_input(d, in);
     }
     return 0;
 }

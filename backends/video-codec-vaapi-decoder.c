@@ -26,8 +26,8 @@
 
 #include <libavutil/pixdesc.h>
 
-/* Inputs whose frames may still come, all of them bad */
-#define VAAPI_MAX_BAD 16
+/* Bad inputs whose frames may still come; more than any decoder holds back */
+#define VAAPI_MAX_BAD 32
 
 /* What LibavDecoder.hw is here */
 typedef struct VaapiDecoder {
@@ -39,8 +39,9 @@ typedef struct VaapiDecoder {
     bool forced;                /* the user has chosen the path */
     bool no_import;             /* it does not work with this stream */
     bool software;              /* this stream is decoded in software */
-    uint64_t bad[VAAPI_MAX_BAD];        /* timestamps of inputs */
+    uint64_t bad[VAAPI_MAX_BAD];        /* timestamps, the oldest first */
     unsigned n_bad;
+    bool last_was_bad;                  /* the last input */
 } VaapiDecoder;
 
 /* In order of preference.  Profiles for 10 bits come in a list of their own */
@@ -336,23 +337,60 @@ static void vaapi_dec_check_device(LibavDecoder *d, const char *what)
     }
 }
 
+static void vaapi_dec_forget_bad(VaapiDecoder *v, unsigned i)
+{
+    v->n_bad--;
+    memmove(&v->bad[i], &v->bad[i + 1], (v->n_bad - i) * sizeof(v->bad[0]));
+}
+
 static void vaapi_dec_bad_input(LibavDecoder *d, const VideoCodecInput *in)
 {
     VaapiDecoder *v = d->hw;
 
-    v->bad[v->n_bad++ % VAAPI_MAX_BAD] = in->timestamp;
+    if (v->n_bad == VAAPI_MAX_BAD) {
+        vaapi_dec_forget_bad(v, 0);
+    }
+    v->bad[v->n_bad++] = in->timestamp;
+    v->last_was_bad = true;
     if (!v->software) {
         vaapi_dec_check_device(d, "it does not take a picture");
     }
 }
 
-/* Is the current frame that of a bad input? */
-static bool vaapi_dec_is_bad(LibavDecoder *d)
+/*
+ * Frames of bad inputs need not come, and a guest may use a timestamp again:
+ * then it means another frame.  But the input right after a bad one may be the
+ * other field of the same frame.
+ */
+static void vaapi_dec_good_input(LibavDecoder *d, const VideoCodecInput *in)
 {
     VaapiDecoder *v = d->hw;
 
-    for (unsigned i = 0; i < MIN(v->n_bad, VAAPI_MAX_BAD); i++) {
+    for (unsigned i = v->n_bad; i-- > 0;) {
+        if (v->bad[i] == in->timestamp &&
+            !(v->last_was_bad && i == v->n_bad - 1)) {
+            vaapi_dec_forget_bad(v, i);
+        }
+    }
+    v->last_was_bad = false;
+}
+
+static void vaapi_dec_reset(LibavDecoder *d)
+{
+    VaapiDecoder *v = d->hw;
+
+    v->n_bad = 0;
+    v->last_was_bad = false;
+}
+
+/* Is the current frame that of a bad input?  It will not be asked again. */
+static bool vaapi_dec_take_bad(LibavDecoder *d)
+{
+    VaapiDecoder *v = d->hw;
+
+    for (unsigned i = 0; i < v->n_bad; i++) {
         if (v->bad[i] == d->current->pts) {
+            vaapi_dec_forget_bad(v, i);
             return true;
         }
     }
@@ -387,8 +425,8 @@ static bool vaapi_dec_wait(LibavDecoder *d)
     const AVHWFramesContext *frames = (void *)f->hw_frames_ctx->data;
     VAStatus status;
 
-    if (f->width > frames->width || f->height > frames->height ||
-        vaapi_dec_is_bad(d)) {
+    if (vaapi_dec_take_bad(d) ||
+        f->width > frames->width || f->height > frames->height) {
         return false;
     }
     status = vaSyncSurface(v->display->dpy, vaapi_dec_surface(f));
@@ -513,6 +551,8 @@ static const LibavDecoderOps vaapi_decoder_ops = {
     .get_format = vaapi_dec_get_format,
     .must_reopen = vaapi_dec_must_reopen,
     .bad_input = vaapi_dec_bad_input,
+    .good_input = vaapi_dec_good_input,
+    .reset = vaapi_dec_reset,
     .frame_bytes = vaapi_dec_frame_bytes,
     .wait = vaapi_dec_wait,
     .write = vaapi_dec_write,

@@ -150,6 +150,23 @@ def failed_frames(path, options, most_lost, *props):
     return None
 
 
+def blamed(answer):
+    """What has errors, without what QEMU had logged by then."""
+    return [error.split(':')[0] for error in answer['errors']]
+
+
+def failed_once(path, options, *extra):
+    """What has failed is good when the same timestamps come again."""
+    at_first = decode(path, options=options, extra=extra[2:])
+    answer = decode(path, options=options, extra=extra)
+    frames = at_first['frames'] + decode(path, extra=extra[2:])['frames']
+    if at_first['ok'] or 'could not be decoded' not in at_first['errors'][0]:
+        return f'nobody has noticed: {at_first["errors"]}'
+    return None if blamed(answer) == blamed(at_first) and \
+        answer['frames'] == frames else f'{answer["frames"]} frames, not ' \
+        f'{frames}; errors: {answer["errors"]}'
+
+
 def device_loss(good, victim):
     """The stream fails, QEMU lives, and the next stream opens the GPU anew."""
     result = vvclient('survive', good, victim, '--codec', OBJECT,
@@ -731,6 +748,12 @@ def imitation_cases(paths):
     for name, most in ('plain', 1), ('av1', 8):
         yield f'a picture that is refused, {name}', failed_frames, \
             paths[name], 'fail-end-picture=20', most
+    # VP9's drain leaves all as it is, others' may forget all
+    yield 'a refused picture comes again, drain', failed_once, paths['vp9'], \
+        'fail-end-picture=20', '--again', 'drain'
+    for name in 'plain', 'vp9':
+        yield f'a refused picture comes again, seek, {name}', failed_once, \
+            paths[name], 'fail-end-picture=1', '--again', 'seek', '--limit', 1
     for way in PATHS:
         # With import, each second one is that of the GPU's copy
         yield f'a picture that fails, {way}', failed_frames, paths['plain'], \

@@ -243,6 +243,8 @@ static int vv_decode_file(const VVArgs *args, const VVMedia *media,
         .streams = args->streams,
         .limit = MAX(args->limit, 0),
         .in_turn = args->in_turn,
+        .again = !args->again ? VV_AGAIN_NO :
+                 strcmp(args->again, "seek") ? VV_AGAIN_DRAIN : VV_AGAIN_SEEK,
         .picture = vv_sink_picture,
         .progress = vv_sink_progress,
         .opaque = &sink,

@@ -44,6 +44,7 @@ struct VVStream {
     unsigned next_packet;
     unsigned packets_done;
     bool drain_sent;
+    bool again;                 /* for the second time */
     unsigned held_inputs;       /* queued, but the device was not notified */
 
     QVVPool *outputs;

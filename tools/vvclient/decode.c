@@ -58,7 +58,8 @@ static void vv_packet_done(VVStream *s)
 
     s->packets_done++;
     vv_decode_progress(&dec->progress, dec->opts,
-                       (uint64_t)dec->n_packets * dec->opts->streams);
+                       (uint64_t)dec->n_packets * dec->opts->streams *
+                       (dec->opts->again ? 2 : 1));
 }
 
 static void vv_queue_packet(VVStream *s)
@@ -308,6 +309,32 @@ static bool vv_standalone(VVStream *s, const QVVEvent *ev)
     return vv_broken_rule(&s->talk, "unknown standalone event 0x%x", ev->type);
 }
 
+/* Back to the first packet */
+static void vv_begin_again(VVStream *s)
+{
+    if (s->dec->opts->again == VV_AGAIN_SEEK &&
+        !vv_do(&s->talk, qvv_queue_reset(s->dec->drv, s->id,
+                                         VIRTIO_VIDEO_QUEUE_TYPE_INPUT),
+               "QUEUE_RESET of the input queue")) {
+        return;
+    }
+    s->again = true;
+    s->next_packet = 0;
+    s->pictures = 0;
+    s->drain_sent = false;
+}
+
+static void vv_drained(VVStream *s)
+{
+    if (s->dec->opts->again && !s->again) {
+        vv_begin_again(s);
+        return;
+    }
+    s->done = true;
+    s->ended = g_get_monotonic_time();
+    s->dec->n_active--;
+}
+
 static bool vv_answered(VVDecode *dec, const VVCommand *cmd,
                         const QVVEvent *ev)
 {
@@ -322,9 +349,7 @@ static bool vv_answered(VVDecode *dec, const VVCommand *cmd,
     case VV_DRAIN:
         /* Refused: a stream error follows, or has been there */
         if (!vv_refused(ev)) {
-            s->done = true;
-            s->ended = g_get_monotonic_time();
-            dec->n_active--;
+            vv_drained(s);
         }
         return true;
     default:

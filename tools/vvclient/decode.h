@@ -57,12 +57,24 @@ typedef struct VVPicture {
 } VVPicture;
 
 /**
+ * enum VVAgain - how the same packets come a second time
+ * @VV_AGAIN_DRAIN: they simply do, after the drain
+ * @VV_AGAIN_SEEK: after a QUEUE_RESET of the input queue, too
+ */
+typedef enum VVAgain {
+    VV_AGAIN_NO,
+    VV_AGAIN_DRAIN,
+    VV_AGAIN_SEEK,
+} VVAgain;
+
+/**
  * struct VVDecodeOptions - how to decode
  * @fourcc: raw format; 0: what the device chooses
  * @scatter: buffers are single pages all over the memory
  * @streams: the file is decoded as often at once
  * @limit: number of packets; 0: all
  * @in_turn: each packet waits for the frame of the one before
+ * @again: when all is drained, decode all a second time; not with virtio-media
  * @picture: called for each frame that is shown; may be NULL.  True if the
  *           device may have the buffer again, false if vv_decode_release()
  *           will say so
@@ -81,6 +93,7 @@ typedef struct VVDecodeOptions {
     unsigned streams;
     unsigned limit;
     bool in_turn;
+    VVAgain again;
     bool (*picture)(const VVPicture *pic, void *opaque);
     void (*progress)(uint64_t packets, uint64_t total, void *opaque);
     void (*begin)(VVDecode *dec, void *opaque);

@@ -51,6 +51,9 @@ static GOptionEntry decode_options[] = {
       "PCI the device's; userptr", "userptr|mmap" },
     { "in-turn", 0, 0, G_OPTION_ARG_NONE, &args.in_turn,
       "each packet waits for the frame of the one before", NULL },
+    { "again", 0, 0, G_OPTION_ARG_STRING, &args.again,
+      "when all is drained, do it a second time; seek: after a QUEUE_RESET",
+      "drain|seek" },
     { NULL }
 };
 
@@ -287,6 +290,7 @@ static const char vv_help[] =
 "  vvclient caps   [--json] [GUEST OPTIONS]\n"
 "  vvclient decode FILE [--raw nv12|yu12|p010|xrgb] [-o OUT.y4m] [--md5]\n"
 "                  [--scatter] [--streams N] [--limit N] [--in-turn]\n"
+"                  [--again drain|seek]\n"
 "                  [--protocol v10|media|v4l2-uapi] [--memory userptr|mmap]\n"
 "                  [--json] [GUEST OPTIONS]\n"
 "  vvclient encode FILE -c h264|hevc|vp8|vp9|mpeg2|mpeg4 [-o OUT] [-b RATE]\n"
@@ -379,6 +383,15 @@ static void vv_check_protocol(void)
     }
     if (args.drain && protocol != VV_V10) {
         error_report("--drain is for --protocol v10");
+        vv_usage_error();
+    }
+    if (args.again && strcmp(args.again, "drain") &&
+        strcmp(args.again, "seek")) {
+        error_report("--again must be drain or seek");
+        vv_usage_error();
+    }
+    if (args.again && protocol != VV_V10) {
+        error_report("--again is for --protocol v10");
         vv_usage_error();
     }
     if (args.scatter && !g_strcmp0(args.memory, "mmap")) {

@@ -21,6 +21,7 @@
  * @threads: of `vvclient native`
  * @limit: packets; -1: the command's default
  * @in_turn: each packet or frame waits for what the one before becomes
+ * @again: of `vvclient decode`: "drain" or "seek", or NULL
  * @scribble: change frames while they are encoded
  * @rounds: of the benchmark
  * @coded: name of a coded format, as those below of `vvclient encode`
@@ -47,6 +48,7 @@ typedef struct VVArgs {
     char *ring;
     char *protocol;
     char *memory;
+    char *again;
     gboolean md5;
     gboolean scatter;
     gboolean json;
