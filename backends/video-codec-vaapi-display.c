@@ -25,9 +25,6 @@
 #define VAAPI_ALIGN_WIDTH 128
 #define VAAPI_ALIGN_HEIGHT 32
 
-#define VAAPI_FIRST_NODE 128
-#define VAAPI_N_NODES 64
-
 /* What libva would print */
 #define VAAPI_TRYING "Trying to open "
 
@@ -125,7 +122,7 @@ static void vaapi_no_driver(VaapiDisplay *display, const char *node,
                       "%s' tells more.\n", node);
 }
 
-static VaapiDisplay *vaapi_display_open(const char *node, Error **errp)
+VaapiDisplay *vaapi_display_open(const char *node, Error **errp)
 {
     VaapiDisplay *display = g_new0(VaapiDisplay, 1);
     int major, minor;
@@ -194,50 +191,6 @@ void vaapi_display_put(VideoCodecVaapi *vaapi, VaapiDisplay *display)
 {
     QEMU_LOCK_GUARD(&vaapi->lock);
     vaapi_display_unref(display);
-}
-
-static bool vaapi_display_find_first(VideoCodecVaapi *vaapi, Error **errp)
-{
-    Error *first = NULL;
-
-    for (int i = 0; i < VAAPI_N_NODES; i++) {
-        g_autofree char *node = g_strdup_printf("/dev/dri/renderD%d",
-                                                VAAPI_FIRST_NODE + i);
-        Error *err = NULL;
-
-        if (access(node, F_OK) < 0) {
-            continue;
-        }
-        vaapi->display = vaapi_display_open(node, &err);
-        if (vaapi->display) {
-            vaapi->node = g_steal_pointer(&node);
-            error_free(first);
-            return true;
-        }
-        if (first) {
-            error_free(err);
-        } else {
-            first = err;
-        }
-    }
-    if (first) {
-        error_propagate(errp, first);
-    } else {
-        error_setg(errp, "there is no render node of a GPU: no "
-                   "/dev/dri/renderD* here");
-        error_append_hint(errp, "Without a GPU, video-codec-libav works in "
-                          "software.\n");
-    }
-    return false;
-}
-
-bool vaapi_display_find(VideoCodecVaapi *vaapi, Error **errp)
-{
-    if (!vaapi->node) {
-        return vaapi_display_find_first(vaapi, errp);
-    }
-    vaapi->display = vaapi_display_open(vaapi->node, errp);
-    return vaapi->display;
 }
 
 /*

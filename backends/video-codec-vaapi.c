@@ -14,6 +14,9 @@
 #include "video-codec-libav-decoder.h"
 #include "video-codec-vaapi.h"
 
+#define VAAPI_FIRST_NODE 128
+#define VAAPI_N_NODES 64
+
 static const VideoCodecCaps *video_codec_vaapi_get_caps(VideoCodec *codec)
 {
     return &VIDEO_CODEC_VAAPI(codec)->caps;
@@ -42,19 +45,27 @@ static unsigned vaapi_add_coded(VideoCodedCaps *to, unsigned n_to,
     return n_to;
 }
 
-static void video_codec_vaapi_init_caps(VideoCodecVaapi *vaapi)
+/* What the GPU can do.  Returns: false if that is nothing */
+static bool video_codec_vaapi_init_caps(VideoCodecVaapi *vaapi)
 {
     VideoCodecCaps *caps = &vaapi->caps;
     VideoCodecCaps software = { };
 
     libav_software_caps(&software);
-    caps->n_raws = software.n_raws;
+    *caps = (VideoCodecCaps) { .n_raws = software.n_raws };
     memcpy(caps->raws, software.raws, sizeof(caps->raws));
+    vaapi->hw_decoders = 0;
     vaapi_decoder_caps(vaapi, vaapi->display, caps);
     vaapi_encoder_caps(vaapi, vaapi->display, caps);
-    if (vaapi->fallback != VIDEO_CODEC_VAAPI_FALLBACK_SOFTWARE) {
-        return;
-    }
+    return caps->n_decoders || caps->n_encoders;
+}
+
+static void video_codec_vaapi_add_software(VideoCodecVaapi *vaapi)
+{
+    VideoCodecCaps *caps = &vaapi->caps;
+    VideoCodecCaps software = { };
+
+    libav_software_caps(&software);
     for (unsigned i = 0; i < caps->n_decoders; i++) {
         caps->decoders[i].raw_mask = (1u << caps->n_raws) - 1;
     }
@@ -66,17 +77,78 @@ static void video_codec_vaapi_init_caps(VideoCodecVaapi *vaapi)
                                        software.n_encoders);
 }
 
+/* Take a node if it works, and has a codec unless @any_gpu. */
+static bool video_codec_vaapi_try(VideoCodecVaapi *vaapi, const char *node,
+                                  bool any_gpu, Error **errp)
+{
+    vaapi->display = vaapi_display_open(node, errp);
+    if (!vaapi->display) {
+        return false;
+    }
+    if (!video_codec_vaapi_init_caps(vaapi) && !any_gpu) {
+        error_setg(errp, "the GPU behind render node '%s' (%s) has no codec "
+                   "of use", node, vaapi->display->driver);
+        vaapi_display_put(vaapi, vaapi->display);
+        vaapi->display = NULL;
+        return false;
+    }
+    return true;
+}
+
+/* The first node that works; of those that don't, the first one is told of */
+static bool video_codec_vaapi_find(VideoCodecVaapi *vaapi, bool any_gpu,
+                                   Error **errp)
+{
+    Error *first = NULL;
+
+    for (int i = 0; i < VAAPI_N_NODES; i++) {
+        g_autofree char *node = g_strdup_printf("/dev/dri/renderD%d",
+                                                VAAPI_FIRST_NODE + i);
+        Error *err = NULL;
+
+        if (access(node, F_OK) < 0) {
+            continue;
+        }
+        if (video_codec_vaapi_try(vaapi, node, any_gpu, &err)) {
+            vaapi->node = g_steal_pointer(&node);
+            error_free(first);
+            return true;
+        }
+        if (first) {
+            error_free(err);
+        } else {
+            first = err;
+        }
+    }
+    if (first) {
+        error_propagate(errp, first);
+    } else {
+        error_setg(errp, "there is no render node of a GPU: no "
+                   "/dev/dri/renderD* here");
+        error_append_hint(errp, "Without a GPU, video-codec-libav works in "
+                          "software.\n");
+    }
+    return false;
+}
+
 static void video_codec_vaapi_complete(UserCreatable *uc, Error **errp)
 {
     VideoCodecVaapi *vaapi = VIDEO_CODEC_VAAPI(uc);
+    bool fallback = vaapi->fallback == VIDEO_CODEC_VAAPI_FALLBACK_SOFTWARE;
+    bool found;
 
-    if (!vaapi_display_find(vaapi, errp)) {
+    if (vaapi->node) {
+        found = video_codec_vaapi_try(vaapi, vaapi->node, fallback, errp);
+    } else {
+        /* Software has all codecs, but those of a GPU are preferred */
+        found = (fallback && video_codec_vaapi_find(vaapi, false, NULL)) ||
+                video_codec_vaapi_find(vaapi, fallback, errp);
+    }
+    if (!found) {
         return;
     }
-    video_codec_vaapi_init_caps(vaapi);
-    if (!vaapi->caps.n_decoders && !vaapi->caps.n_encoders) {
-        error_setg(errp, "the GPU behind render node '%s' (%s) has no codec "
-                   "of use", vaapi->node, vaapi->display->driver);
+    if (fallback) {
+        video_codec_vaapi_add_software(vaapi);
     }
 }
 

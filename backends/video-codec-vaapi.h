@@ -122,10 +122,10 @@ VaapiDisplay *vaapi_display_get(VideoCodecVaapi *vaapi, Error **errp);
 void vaapi_display_put(VideoCodecVaapi *vaapi, VaapiDisplay *display);
 
 /**
- * vaapi_display_find: open @vaapi->node, or the first node that works, which
- * becomes @vaapi->node then.
+ * vaapi_display_open: open a render node.
+ * Returns: a display with one reference, or NULL with @errp set
  */
-bool vaapi_display_find(VideoCodecVaapi *vaapi, Error **errp);
+VaapiDisplay *vaapi_display_open(const char *node, Error **errp);
 
 /**
  * vaapi_display_check: after an error: does the GPU still do anything?

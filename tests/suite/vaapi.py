@@ -257,42 +257,89 @@ def too_large(path):
     return problem or refused(path, 'limit', options='max-size=320x180')
 
 
-def no_encoders(script):
+def with_nodes(*nodes):
+    """A script that runs what it is given in a /dev with these render nodes.
+
+    They are links, or folders if there is nothing to link to.
+    """
+    name = '-'.join(node or 'none' for node in nodes)
+    script = os.path.join(TMP, f'with-{name}.sh')
+    dev = os.path.join(TMP, f'dev-{name}')
+    with open(script, 'w', encoding='utf-8') as f:
+        # A new /dev for this process only
+        f.write('set -e\n'
+                f'mkdir -p {dev}\n'
+                f'mount -t tmpfs none {dev}\n'
+                'for d in null zero urandom random shm; do\n'
+                f'  [ -d /dev/$d ] && mkdir {dev}/$d || touch {dev}/$d\n'
+                f'  mount --rbind /dev/$d {dev}/$d\n'
+                'done\n'
+                f'mkdir {dev}/dri\n'
+                f'ln -s /proc/self/fd {dev}/fd\n')
+        for number, node in enumerate(nodes, 128):
+            f.write(f'ln -s ../{node} {dev}/dri/renderD{number}\n' if node
+                    else f'mkdir {dev}/dri/renderD{number}\n')
+        f.write(f'mount --move {dev} /dev\n'
+                'exec "$@"\n')
+    return script
+
+
+def qemu_with_nodes(nodes, *args, options=''):
+    """What QEMU says of a /dev with these nodes, and which of them gpu0 has."""
+    result = run('unshare', '-rm', 'sh', with_nodes(*nodes), 'sh', '-c',
+                 r'printf "qom-get gpu0 rendernode\nquit\n" | "$@"', 'sh',
+                 os.environ['QTEST_QEMU_BINARY'], '-display', 'none', '-S',
+                 '-monitor', 'stdio', *args, env=environment(options),
+                 timeout=60)
+    return result.stdout + result.stderr
+
+
+def no_encoders():
     """A GPU that only decodes: no software in its place, but it is told of."""
-    env = environment('no-encode')
     for option, told in ('', True), (',encoder=off', False):
-        result = run('unshare', '-rm', 'sh', script, 'timeout', 10,
-                     os.environ['QTEST_QEMU_BINARY'], '-display', 'none', '-S',
-                     '-device', f'virtio-video-pci{option}', env=env)
-        said_so = 'this GPU has no encoders' in result.stderr and \
-            'fallback=software' in result.stderr
-        if 'virtio-video: decoding on the GPU' not in result.stderr or \
-                said_so != told:
-            return f'a device{option} says:\n{result.stderr}'
-    offered = said(run('unshare', '-rm', 'sh', script, VVCLIENT, 'caps',
-                       '--json', env=env))['coded']
+        text = qemu_with_nodes(['null'], '-device',
+                               f'virtio-video-pci{option}',
+                               options='no-encode')
+        said_so = 'this GPU has no encoders' in text and \
+            'fallback=software' in text
+        if 'virtio-video: decoding on the GPU' not in text or said_so != told:
+            return f'a device{option} says:\n{text}'
+    offered = said(run('unshare', '-rm', 'sh', with_nodes('null'), VVCLIENT,
+                       'caps', '--json',
+                       env=environment('no-encode')))['coded']
     return None if all('decodes_to' in coded and 'encodes_from' not in coded
                        for coded in offered) else f'{offered} are offered'
 
 
+def first_node():
+    """Nodes that are of no use are passed over: the first one that works."""
+    device = '-device', 'virtio-video-pci'
+    # A folder, a node without a driver, one without codecs, and a good one
+    nodes = None, 'random', 'zero', 'null'
+    useless = 'no-driver-at=/dev/random,no-codec-at=/dev/zero'
+    told = qemu_with_nodes(nodes, *device, options=useless)
+    if 'on the GPU of /dev/dri/renderD131 ' not in told:
+        return f'not the first that works: {told}'
+    for some, props, text in (
+            (nodes, '', '"/dev/dri/renderD131"'),
+            (nodes[:3], '', "renderD128': Is a directory"),
+            (nodes[1:3], '', "can't use render node '/dev/dri/renderD128'"),
+            (nodes[2:3], '', "renderD128' (virtio-video software driver) has "
+             "no codec of use"),
+            # One without codecs will do then, but is not preferred
+            (nodes, ',fallback=software', '"/dev/dri/renderD131"'),
+            (nodes[:3], ',fallback=software', '"/dev/dri/renderD130"')):
+        told = qemu_with_nodes(some, '-machine', 'none', '-object',
+                               f'video-codec-vaapi,id=gpu0{props}',
+                               options=useless)
+        if text not in told:
+            return f'{text} is not told of {some}{props}: {told}'
+    return None
+
+
 def default_codec(path):
     """Without codec=, in a /dev that has a render node, and none."""
-    script = os.path.join(TMP, 'with-node.sh')
-    with open(script, 'w', encoding='utf-8') as f:
-        # A new /dev for this process only
-        f.write('set -e\n'
-                f'mkdir -p {TMP}/dev\n'
-                'mount -t tmpfs none "$0"\n'.replace('"$0"', f'{TMP}/dev') +
-                'for d in null zero urandom random shm; do\n'
-                f'  [ -d /dev/$d ] && mkdir {TMP}/dev/$d || touch '
-                f'{TMP}/dev/$d\n'
-                f'  mount --rbind /dev/$d {TMP}/dev/$d\n'
-                'done\n'
-                f'mkdir {TMP}/dev/dri\n'
-                f'ln -s /proc/self/fd {TMP}/dev/fd\n'
-                f'ln -s ../null {TMP}/dev/dri/renderD128\n'
-                f'mount --move {TMP}/dev /dev\n'
-                'exec "$@"\n')
+    script = with_nodes('null')
     probe = run('unshare', '-rm', 'sh', script, 'ls', '/dev/dri/renderD128')
     if probe.returncode:
         return 'SKIP this machine gives tests no /dev of their own'
@@ -303,13 +350,11 @@ def default_codec(path):
     found = stream(said(result))['engine']
     if not re.fullmatch(engine(r'\w+'), found):
         return f'engine is {found} with a node'
-    result = run('unshare', '-rm', 'sh', script, 'timeout', 10,
-                 os.environ['QTEST_QEMU_BINARY'], '-display', 'none', '-S',
-                 '-device', 'virtio-video-pci', env=environment())
-    if 'on the GPU of /dev/dri/renderD128 (video-codec-vaapi)' not in \
-            result.stderr or 'fallback' in result.stderr:
-        return f'QEMU does not tell of the GPU:\n{result.stderr}'
-    problem = None if REAL else no_encoders(script)
+    told = qemu_with_nodes(['null'], '-device', 'virtio-video-pci')
+    if 'on the GPU of /dev/dri/renderD128 (video-codec-vaapi)' not in told or \
+            'fallback' in told:
+        return f'QEMU does not tell of the GPU:\n{told}'
+    problem = None if REAL else no_encoders() or first_node()
     if problem:
         return problem
     found = stream(said(vvclient('decode', path, '--json')))['engine']
@@ -317,16 +362,21 @@ def default_codec(path):
         f'engine is {found} without a node'
 
 
-def sandboxed(path, way):
-    wrapper = os.path.join(TMP, 'sandboxed', 'qemu-system-x86_64')
+def qemu_with(name, arguments):
+    """Environment for a QEMU that gets these, too."""
+    wrapper = os.path.join(TMP, name, 'qemu-system-x86_64')
     os.makedirs(os.path.dirname(wrapper), exist_ok=True)
     with open(wrapper, 'w', encoding='utf-8') as f:
-        f.write('#!/bin/sh\n'
-                f'exec {os.environ["QTEST_QEMU_BINARY"]} "$@" -sandbox '
-                'on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
-                'resourcecontrol=deny\n')
+        f.write(f'#!/bin/sh\nexec {os.environ["QTEST_QEMU_BINARY"]} "$@" '
+                f'{arguments}\n')
     os.chmod(wrapper, 0o755)
-    answer = decode(path, f'x-path={way}', env={'QTEST_QEMU_BINARY': wrapper})
+    return {'QTEST_QEMU_BINARY': wrapper}
+
+
+def sandboxed(path, way):
+    answer = decode(path, f'x-path={way}', env=qemu_with(
+        f'sandboxed-{way}', '-sandbox on,obsolete=deny,elevateprivileges=deny,'
+        'spawn=deny,resourcecontrol=deny'))
     return wrong(answer, made.ffmpeg_md5(path), engine(way))
 
 
@@ -368,13 +418,7 @@ def resized(codec, encoder, way):
 
 def device_with(name, option):
     """A QEMU whose device has one property more."""
-    wrapper = os.path.join(TMP, name, 'qemu-system-x86_64')
-    os.makedirs(os.path.dirname(wrapper), exist_ok=True)
-    with open(wrapper, 'w', encoding='utf-8') as f:
-        f.write(f'#!/bin/sh\nexec {os.environ["QTEST_QEMU_BINARY"]} "$@" '
-                f'-global virtio-video-device.{option}\n')
-    os.chmod(wrapper, 0o755)
-    return {'QTEST_QEMU_BINARY': wrapper}
+    return qemu_with(name, f'-global virtio-video-device.{option}')
 
 
 def code_large(path, direction, way, options='', env=None):

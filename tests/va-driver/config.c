@@ -42,6 +42,9 @@ static const Profile *find_profile(VvDriver *drv, VAProfile profile)
 {
     const char *name = vaProfileStr(profile) + strlen("VAProfile");
 
+    if (drv->no_codec && profile != VAProfileNone) {
+        return NULL;
+    }
     for (unsigned i = 0; i < drv->options.no_profile->len; i++) {
         if (!strcmp(drv->options.no_profile->pdata[i], name)) {
             return NULL;

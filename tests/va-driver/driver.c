@@ -172,15 +172,38 @@ static void set_vtable(struct VADriverVTable *vtable)
     vv_picture_vtable(vtable);
 }
 
+/* Is this the node that an option names? */
+static bool is_node(VADriverContextP va, const char *path)
+{
+    const struct drm_state *drm = va->drm_state;
+    g_autofree char *link = g_strdup_printf("/proc/self/fd/%d",
+                                            drm ? drm->fd : -1);
+    g_autofree char *file = g_file_read_link(link, NULL);
+
+    return path && file && !strcmp(file, path);
+}
+
+/* Do the options say that the display can't be opened? */
+static bool is_to_fail(VADriverContextP va, const VvOptions *o)
+{
+    return is_node(va, o->no_driver_at);
+}
+
 VAStatus INIT(VA_MAJOR_VERSION, VA_MINOR_VERSION)(VADriverContextP va)
 {
     VvDriver *drv = g_new0(VvDriver, 1);
 
+    vv_options_init(&drv->options);
+    if (is_to_fail(va, &drv->options)) {
+        vv_options_clear(&drv->options);
+        g_free(drv);
+        return VA_STATUS_ERROR_HW_BUSY;
+    }
+    drv->no_codec = is_node(va, drv->options.no_codec_at);
     g_mutex_init(&drv->lock);
     g_cond_init(&drv->done);
     drv->objects = g_hash_table_new(NULL, NULL);
     drv->next_id = 1;
-    vv_options_init(&drv->options);
     snprintf(drv->vendor, sizeof(drv->vendor),
              "virtio-video software driver for tests, libavcodec %u.%u.%u",
              LIBAVCODEC_VERSION_MAJOR, LIBAVCODEC_VERSION_MINOR,

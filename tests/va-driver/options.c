@@ -17,6 +17,8 @@
  *   no-profile=NAME     this profile is missing (H264High, VP9Profile0, ...);
  *                       can be given several times
  *   no-encode           there are no encoders
+ *   no-codec-at=PATH    the node that is PATH has no profile at all
+ *   no-driver-at=PATH   it can't be opened
  *   udmabuf             there is a /dev/udmabuf, see preload.c
  *   max-size=WxH        neither decoders nor encoders do more
  *   stats=FILE          vaTerminate appends a line of counts to FILE
@@ -51,6 +53,18 @@ static bool is_number(const char *option, const char *name, unsigned *number)
     return true;
 }
 
+static bool is_string(const char *option, const char *name, char **string)
+{
+    size_t n = strlen(name);
+
+    if (strncmp(option, name, n) || option[n] != '=') {
+        return false;
+    }
+    g_free(*string);
+    *string = g_strdup(option + n + 1);
+    return true;
+}
+
 static void parse(VvOptions *o, const char *option)
 {
     if (is_flag(option, "no-import", &o->no_import) ||
@@ -66,14 +80,14 @@ static void parse(VvOptions *o, const char *option)
         is_number(option, "lose-device", &o->lose_device) ||
         is_number(option, "decode-ms", &o->decode_ms) ||
         is_number(option, "process-ms", &o->process_ms) ||
-        is_number(option, "derive-pitch", &o->derive_pitch)) {
+        is_number(option, "derive-pitch", &o->derive_pitch) ||
+        is_string(option, "no-codec-at", &o->no_codec_at) ||
+        is_string(option, "no-driver-at", &o->no_driver_at) ||
+        is_string(option, "stats", &o->stats)) {
         return;
     }
     if (g_str_has_prefix(option, "no-profile=")) {
         g_ptr_array_add(o->no_profile, g_strdup(strchr(option, '=') + 1));
-    } else if (g_str_has_prefix(option, "stats=")) {
-        g_free(o->stats);
-        o->stats = g_strdup(strchr(option, '=') + 1);
     } else if (sscanf(option, "max-size=%ux%u", &o->max_width,
                       &o->max_height) != 2) {
         fprintf(stderr, "vvsw: unknown option '%s' in VVSW_OPTIONS\n", option);
@@ -103,6 +117,8 @@ void vv_options_clear(VvOptions *o)
 {
     g_ptr_array_unref(o->no_profile);
     g_free(o->stats);
+    g_free(o->no_codec_at);
+    g_free(o->no_driver_at);
 }
 
 void vv_stats_write(VvDriver *drv)

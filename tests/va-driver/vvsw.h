@@ -58,6 +58,8 @@ typedef struct VvOptions {
     bool no_encode;
     bool udmabuf;               /* preload.c's */
     GPtrArray *no_profile;      /* of char * */
+    char *no_codec_at;
+    char *no_driver_at;
     char *stats;
     bool stats_often;
 } VvOptions;
@@ -90,6 +92,7 @@ struct VvDriver {
     unsigned pictures;          /* vaEndPicture of decoders and encoders */
     unsigned syncs;
     bool lost;                  /* the device is gone for good */
+    bool no_codec;              /* this node has none */
     char vendor[128];
 };
 
