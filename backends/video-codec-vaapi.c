@@ -150,13 +150,14 @@ static void video_codec_vaapi_complete(UserCreatable *uc, Error **errp)
     if (fallback) {
         video_codec_vaapi_add_software(vaapi);
     }
+    vaapi->completed = true;
 }
 
-/* Properties count when the object is completed */
+/* Properties count when the object is completed; the display comes and goes */
 static bool video_codec_vaapi_settable(Object *obj, const char *name,
                                        Error **errp)
 {
-    if (VIDEO_CODEC_VAAPI(obj)->display) {
+    if (VIDEO_CODEC_VAAPI(obj)->completed) {
         error_setg(errp, "property '%s' can't be changed later", name);
         return false;
     }

@@ -86,7 +86,8 @@ typedef struct VaapiEncoder {
 /**
  * VideoCodecVaapi: the object.
  * @node: of the user, or the one that was found
- * @caps: constant from the object's completion on
+ * @completed: all but @display is constant from now on
+ * @caps: what sessions can be asked for
  * @hw_decoders: bit i is set if the GPU has VideoCodedFormat i
  * @encoders: those of the GPU, by VideoCodedFormat; without a name: none
  * @path: that the user forces, or auto
@@ -100,6 +101,7 @@ struct VideoCodecVaapi {
     VideoCodecVaapiFallback fallback;
     VideoCodecVaapiPath path;
 
+    bool completed;
     VideoCodecCaps caps;
     uint32_t hw_decoders;
     VaapiEncoder encoders[VIDEO_CODED__MAX];

@@ -9,7 +9,11 @@
 import json
 import os
 import re
+import signal
+import socket
 import struct
+import subprocess
+import tempfile
 from pathlib import Path
 
 import clips as made
@@ -174,6 +178,46 @@ def device_loss(good, victim):
     if result.returncode or '1 of them with errors' not in result.stdout:
         return result.stdout + result.stderr
     return None
+
+
+def set_node(name):
+    """What QMP says to another node for codec0."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(60)
+        s.connect(name)
+        with s.makefile('rw', encoding='utf-8') as f:
+            f.readline()        # its greeting
+            for command, arguments in ('qmp_capabilities', {}), (
+                    'qom-set', {'path': '/objects/codec0', 'value': '/dev/zero',
+                                'property': 'rendernode'}):
+                f.write(json.dumps({'execute': command,
+                                    'arguments': arguments}) + '\n')
+                f.flush()
+                answer = f.readline()
+    return answer
+
+
+def not_reopened(good, victim):
+    """Nor are properties free to change when the GPU does not come back."""
+    # As many streams as it takes to be still there after the first one.  A
+    # socket's name must not be long.
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
+            [VVCLIENT, 'survive', good, *[victim] * 50, '--codec', OBJECT],
+            env={**environment('lose-device=100,open-times=1'), **qemu_with(
+                'set-node', f'-qmp unix:{folder}/qmp,server=on,wait=off')},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True) as client:
+        said_first = client.stdout.readline() + client.stdout.readline()
+        client.send_signal(signal.SIGSTOP)
+        try:
+            answer = set_node(f'{folder}/qmp')
+        finally:
+            client.send_signal(signal.SIGCONT)
+        rest = client.stdout.read()
+    if 'not ok 1' not in said_first or 'the good file' not in said_first or \
+            'ok 50' not in rest:
+        return f'it comes back: {said_first}{rest}'
+    return None if "can't be changed later" in answer else answer
 
 
 def lost_stream(path, *props):
@@ -811,6 +855,7 @@ def imitation_cases(paths):
         'process-ms=20,udmabuf', reset, paths['plain'], 'import'
     yield 'the GPU is lost', lost_stream, h264
     yield 'the GPU comes back', device_loss, h264, paths['long']
+    yield 'the GPU does not come back', not_reopened, h264, paths['long']
     for way in PATHS:
         for direction in 'decode', 'encode':
             yield f'memory, {direction}, {way}', memory, paths['large'], \

@@ -186,7 +186,11 @@ static bool is_node(VADriverContextP va, const char *path)
 /* Do the options say that the display can't be opened? */
 static bool is_to_fail(VADriverContextP va, const VvOptions *o)
 {
-    return is_node(va, o->no_driver_at);
+    static int times;
+
+    return is_node(va, o->no_driver_at) ||
+        (o->open_times &&
+         g_atomic_int_add(&times, 1) >= (int)o->open_times);
 }
 
 VAStatus INIT(VA_MAJOR_VERSION, VA_MINOR_VERSION)(VADriverContextP va)

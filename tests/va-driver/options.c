@@ -19,6 +19,7 @@
  *   no-encode           there are no encoders
  *   no-codec-at=PATH    the node that is PATH has no profile at all
  *   no-driver-at=PATH   it can't be opened
+ *   open-times=N        no display is opened after the N-th of the process
  *   udmabuf             there is a /dev/udmabuf, see preload.c
  *   max-size=WxH        neither decoders nor encoders do more
  *   stats=FILE          vaTerminate appends a line of counts to FILE
@@ -80,6 +81,7 @@ static void parse(VvOptions *o, const char *option)
         is_number(option, "lose-device", &o->lose_device) ||
         is_number(option, "decode-ms", &o->decode_ms) ||
         is_number(option, "process-ms", &o->process_ms) ||
+        is_number(option, "open-times", &o->open_times) ||
         is_number(option, "derive-pitch", &o->derive_pitch) ||
         is_string(option, "no-codec-at", &o->no_codec_at) ||
         is_string(option, "no-driver-at", &o->no_driver_at) ||

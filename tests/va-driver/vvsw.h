@@ -60,6 +60,7 @@ typedef struct VvOptions {
     GPtrArray *no_profile;      /* of char * */
     char *no_codec_at;
     char *no_driver_at;
+    unsigned open_times;
     char *stats;
     bool stats_often;
 } VvOptions;
