@@ -1,12 +1,17 @@
 /*
- * Video codec in software, with libavcodec: how large AV1's frames can be
+ * Video codecs with libavcodec: what has to be known of AV1 before a decoder
+ * gets it
  *
- * libdav1d allocates its frames itself and tells nobody, and a stream may have
- * frames that are never shown.  But none is larger than the sequence header
- * says.  libdav1d reads that for us, one unit (OBU) at a time: of many it would
- * tell the last only, and of a unit before a malformed one nothing, while it
- * does decode with it.  It opens a decoder for each, so only a few of them are
- * read.  Pure functions, called by a session's worker.
+ * How large frames can be: libdav1d allocates its frames itself and tells
+ * nobody, and a stream may have frames that are never shown.  But none is
+ * larger than the sequence header says.  libdav1d reads that for us, one unit
+ * (OBU) at a time: of many it would tell the last only, and of a unit before a
+ * malformed one nothing, while it does decode with it.  It opens a decoder for
+ * each, so only a few of them are read.
+ *
+ * And whether there is anything to refer to, for libavcodec's own decoder.
+ *
+ * Pure functions, called by a session's worker.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,13 +22,70 @@
 #include <dav1d/dav1d.h>
 #endif
 
-#ifdef CONFIG_DAV1D
-
 /* AV1 specification, 5.3.2 and 6.2.2 */
 #define AV1_OBU_TYPE(header) ((header) >> 3 & 0xf)
 #define AV1_OBU_SEQUENCE_HEADER 1
+#define AV1_OBU_FRAME_HEADER 3
+#define AV1_OBU_FRAME 6
 #define AV1_OBU_HAS_EXTENSION 4
 #define AV1_OBU_HAS_SIZE 2
+
+/* 5.9.2: show_existing_frame, frame_type, show_frame */
+#define AV1_FRAME_BITS 0xf0
+#define AV1_SHOWN_KEY_FRAME 0x10
+
+/*
+ * Where the payload begins of the OBU that @data begins with.
+ * Returns: bytes of that OBU, from 1 to @size
+ */
+static size_t av1_obu_size(const uint8_t *data, size_t size, size_t *start)
+{
+    size_t at = data[0] & AV1_OBU_HAS_EXTENSION ? 2 : 1;
+    uint64_t payload = 0;
+
+    if (data[0] & AV1_OBU_HAS_SIZE) {
+        for (unsigned i = 0; i < 8 && at < size; i++) {
+            uint8_t byte = data[at++];
+
+            payload |= (uint64_t)(byte & 0x7f) << (7 * i);
+            if (!(byte & 0x80)) {
+                break;
+            }
+        }
+    } else {
+        payload = size;
+    }
+    *start = MIN(at, size);
+    return payload < size - *start ? *start + payload : size;
+}
+
+/*
+ * A key frame that is shown is in all places that others can refer to.  One of
+ * a still picture has no such bits, and is not found.
+ */
+bool libav_av1_can_begin(const uint8_t *data, size_t size)
+{
+    bool found = false;
+
+    while (size) {
+        size_t start;
+        size_t n = av1_obu_size(data, size, &start);
+        unsigned type = AV1_OBU_TYPE(data[0]);
+
+        if (type == AV1_OBU_FRAME || type == AV1_OBU_FRAME_HEADER) {
+            if (found || start == n ||
+                (data[start] & AV1_FRAME_BITS) != AV1_SHOWN_KEY_FRAME) {
+                return false;
+            }
+            found = true;
+        }
+        data += n;
+        size -= n;
+    }
+    return true;
+}
+
+#ifdef CONFIG_DAV1D
 
 /* A unit that has more begins no real sequence: it may be of any size */
 #define AV1_MAX_HEADERS 16
@@ -33,26 +95,6 @@
 
 /* dav1d makes room for whole superblocks */
 #define AV1_SUPERBLOCK 128
-
-/* Returns: bytes of the OBU that @data begins with, from 1 to @size */
-static size_t av1_obu_size(const uint8_t *data, size_t size)
-{
-    size_t at = data[0] & AV1_OBU_HAS_EXTENSION ? 2 : 1;
-    uint64_t payload = 0;
-
-    if (!(data[0] & AV1_OBU_HAS_SIZE)) {
-        return size;
-    }
-    for (unsigned i = 0; i < 8 && at < size; i++) {
-        uint8_t byte = data[at++];
-
-        payload |= (uint64_t)(byte & 0x7f) << (7 * i);
-        if (!(byte & 0x80)) {
-            break;
-        }
-    }
-    return payload < size - MIN(at, size) ? at + payload : size;
-}
 
 static uint64_t av1_frame_size(const Dav1dSequenceHeader *header,
                                uint64_t max_pixels)
@@ -79,7 +121,8 @@ uint64_t libav_av1_frame_size(const uint8_t *data, size_t size,
     unsigned headers = 0;
 
     while (size) {
-        size_t n = av1_obu_size(data, size);
+        size_t start;
+        size_t n = av1_obu_size(data, size, &start);
         Dav1dSequenceHeader header;
 
         if (AV1_OBU_TYPE(data[0]) == AV1_OBU_SEQUENCE_HEADER) {

@@ -421,6 +421,32 @@ static void libav_lost(LibavDecoder *d, const char *what)
     }
 }
 
+/*
+ * libavcodec's own decoder of AV1, which needs a GPU, crashes in version 5 if a
+ * frame refers to one that is not there.  So it must begin with a key frame,
+ * and does so again after a picture that has failed: its parser believes that
+ * there is one, while the decoder has an older one in its place, or none.
+ */
+static bool libav_is_native_av1(const LibavDecoder *d)
+{
+    return d->params.coded == VIDEO_CODED_AV1 && !strcmp(d->codec->name, "av1");
+}
+
+/* Returns: false if @in must not get there */
+static bool libav_av1_check(LibavDecoder *d, const VideoCodecInput *in)
+{
+    if (!d->av1_no_key || libav_av1_can_begin(in->data, in->size)) {
+        return true;
+    }
+    g_byte_array_set_size(d->headers, 0);
+    d->av1_need_header = true;
+    WITH_QEMU_LOCK_GUARD(&d->lock) {
+        pstrcpy(d->message, sizeof(d->message), "there is no key frame yet");
+    }
+    libav_lost(d, "bad input");
+    return false;
+}
+
 /* Back to the state after opening, but for the parameter sets */
 static void libav_reset(LibavDecoder *d)
 {
@@ -431,6 +457,7 @@ static void libav_reset(LibavDecoder *d)
     d->in_flight = 0;
     d->av1_need_header = true;
     d->av1_without_frame = 0;
+    d->av1_no_key = libav_is_native_av1(d);
     if (d->ops->reset) {
         d->ops->reset(d);
     }
@@ -661,6 +688,15 @@ static void libav_limit_dav1d(LibavDecoder *d)
     }
 }
 
+static bool libav_is_key(const AVFrame *f)
+{
+#ifdef AV_FRAME_FLAG_KEY
+    return f->flags & AV_FRAME_FLAG_KEY;
+#else
+    return f->key_frame;
+#endif
+}
+
 /*
  * Take the frames that the last packet completed.
  * Returns: 0, or the last error
@@ -713,6 +749,9 @@ static int libav_submit(void *priv, const VideoCodecInput *in)
         !libav_reopen(d)) {
         return -EIO;
     }
+    if (!libav_av1_check(d, in)) {
+        return -EINVAL;
+    }
     if (d->headers->len) {
         g_byte_array_append(d->headers, in->data,
                             in->size + VIDEO_CODEC_INPUT_PADDING);
@@ -749,10 +788,16 @@ static int libav_submit(void *priv, const VideoCodecInput *in)
     }
     if (ret < 0) {
         libav_lost(d, "bad input");
+        if (libav_is_native_av1(d)) {
+            libav_reset(d);
+        }
         if (d->ops->bad_input) {
             d->ops->bad_input(d, in);
         }
         return -EINVAL;
+    }
+    if (d->n_ready && libav_is_key(d->ready[0])) {
+        d->av1_no_key = false;
     }
     if (d->ops->good_input) {
         d->ops->good_input(d, in);
@@ -809,15 +854,6 @@ static int libav_receive(LibavDecoder *d)
     }
     libav_reset(d);
     return 0;
-}
-
-static bool libav_is_key(const AVFrame *f)
-{
-#ifdef AV_FRAME_FLAG_KEY
-    return f->flags & AV_FRAME_FLAG_KEY;
-#else
-    return f->key_frame;
-#endif
 }
 
 /*
@@ -1008,6 +1044,7 @@ void *libav_decoder_start(VideoCodec *codec, VideoCodecSession *s,
     d->hw = hw;
     d->codec = decoder;
     d->no_key = true;
+    d->av1_no_key = libav_is_native_av1(d);
     d->headers = g_byte_array_new();
     d->av1_header = g_byte_array_new();
     qemu_mutex_init(&d->lock);

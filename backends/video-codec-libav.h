@@ -74,6 +74,12 @@ void libav_software_caps(VideoCodecCaps *caps);
 uint64_t libav_av1_frame_size(const uint8_t *data, size_t size,
                               uint64_t max_pixels);
 
+/**
+ * libav_av1_can_begin: does a temporal unit refer to none before it?
+ * Returns: true if it has no frame, or just one, which is a key frame and shown
+ */
+bool libav_av1_can_begin(const uint8_t *data, size_t size);
+
 extern const VideoCodecImpl libav_decoder;
 extern const VideoCodecImpl libav_encoder;
 
