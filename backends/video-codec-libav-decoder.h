@@ -42,7 +42,8 @@ typedef struct LibavDecoder LibavDecoder;
  *        format than what was before, so the decoder has to be opened again
  *        before it gets @in.  Only for formats whose frames never wait for
  *        more input.  NULL: never
- * @bad_input: the decoder has called @in bad.  NULL: nothing to do
+ * @bad_input: the decoder has called @in bad, with libavcodec's @error.
+ *        NULL: nothing to do
  * @good_input: it has not.  NULL: nothing to do
  * @reset: nothing of what the decoder got before comes out any more.  NULL:
  *        nothing to do
@@ -63,7 +64,7 @@ typedef struct LibavDecoderOps {
     enum AVPixelFormat (*get_format)(LibavDecoder *d, AVCodecContext *avctx,
                                      const enum AVPixelFormat *formats);
     bool (*must_reopen)(LibavDecoder *d, const VideoCodecInput *in);
-    void (*bad_input)(LibavDecoder *d, const VideoCodecInput *in);
+    void (*bad_input)(LibavDecoder *d, const VideoCodecInput *in, int error);
     void (*good_input)(LibavDecoder *d, const VideoCodecInput *in);
     void (*reset)(LibavDecoder *d);
     uint64_t (*frame_bytes)(LibavDecoder *d, const AVFrame *f);

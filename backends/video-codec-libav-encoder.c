@@ -408,7 +408,7 @@ static void libav_enc_close(LibavEncoder *e)
 static void libav_enc_failed(LibavEncoder *e, uint64_t timestamp,
                              const char *what, int ret)
 {
-    if (!e->ops->recover || !e->ops->recover(e->hw, what)) {
+    if (!e->ops->recover || !e->ops->recover(e->hw, what, ret)) {
         video_codec_session_fail(e->session, "%s %s: %s", e->info->name, what,
                                  av_err2str(ret));
         return;
@@ -490,7 +490,8 @@ static int libav_enc_take(LibavEncoder *e, const VideoCodecInput *in,
     return 0;
 
 failed:
-    if (!e->ops->recover || !e->ops->recover(e->hw, "can't take a frame")) {
+    if (!e->ops->recover || !e->ops->recover(e->hw, "can't take a frame",
+                                              AVERROR(ENOMEM))) {
         video_codec_session_fail(e->session, "%s can't take a frame: out of "
                                  "memory", e->info->name);
     }
@@ -589,6 +590,9 @@ static int libav_enc_receive(LibavEncoder *e)
             break;
         }
         e->in_flight--;
+        if (e->ops->encoded) {
+            e->ops->encoded(e->hw);
+        }
         if (e->packet->pts >= e->first_frame) {
             libav_enc_add_headers(e);
             return 1;

@@ -168,8 +168,9 @@ const LibavLevel *libav_settings_level(const LibavSettings *settings,
  *         Returns: the frame to encode, valid until the next @take or @begin;
  *         NULL: it failed
  * All three are NULL if the encoder takes frames in plain memory.
- * @recover: something has failed: can another frame succeed, after opening the
- *         encoder again?  NULL: never
+ * @recover: something has failed, with libavcodec's @error: can another frame
+ *         succeed, after opening the encoder again?  NULL: never
+ * @encoded: a frame has been encoded.  NULL: nothing to do
  * @free: free @hw; the encoder has gone before
  */
 typedef struct LibavEncoderOps {
@@ -177,7 +178,8 @@ typedef struct LibavEncoderOps {
     int (*take)(void *hw, const VideoCodecInput *in, AVFrame **frame);
     AVFrame *(*begin)(void *hw);
     AVFrame *(*end)(void *hw, bool done);
-    bool (*recover)(void *hw, const char *what);
+    bool (*recover)(void *hw, const char *what, int error);
+    void (*encoded)(void *hw);
     void (*free)(void *hw);
 } LibavEncoderOps;
 

@@ -792,7 +792,7 @@ static int libav_submit(void *priv, const VideoCodecInput *in)
             libav_reset(d);
         }
         if (d->ops->bad_input) {
-            d->ops->bad_input(d, in);
+            d->ops->bad_input(d, in, ret);
         }
         return -EINVAL;
     }

@@ -39,6 +39,7 @@ typedef struct VaapiDecoder {
     bool forced;                /* the user has chosen the path */
     bool no_import;             /* it does not work with this stream */
     bool software;              /* this stream is decoded in software */
+    unsigned failures;          /* of pictures in a row */
     uint64_t bad[VAAPI_MAX_BAD];        /* timestamps, the oldest first */
     unsigned n_bad;
     bool last_was_bad;                  /* the last input */
@@ -331,7 +332,7 @@ static void vaapi_dec_check_device(LibavDecoder *d, const char *what)
 {
     VaapiDecoder *v = d->hw;
 
-    if (!vaapi_display_check(v->display)) {
+    if (!vaapi_display_check(v->display, v->failures)) {
         video_codec_session_fail(d->session, "the GPU is lost: %s (%s)", what,
                                  v->display->driver);
     }
@@ -343,7 +344,8 @@ static void vaapi_dec_forget_bad(VaapiDecoder *v, unsigned i)
     memmove(&v->bad[i], &v->bad[i + 1], (v->n_bad - i) * sizeof(v->bad[0]));
 }
 
-static void vaapi_dec_bad_input(LibavDecoder *d, const VideoCodecInput *in)
+static void vaapi_dec_bad_input(LibavDecoder *d, const VideoCodecInput *in,
+                                int error)
 {
     VaapiDecoder *v = d->hw;
 
@@ -353,6 +355,10 @@ static void vaapi_dec_bad_input(LibavDecoder *d, const VideoCodecInput *in)
     v->bad[v->n_bad++] = in->timestamp;
     v->last_was_bad = true;
     if (!v->software) {
+        /* What the driver refuses is EIO; what is broken is something else */
+        if (error == AVERROR(EIO)) {
+            vaapi_display_note(v->display, &v->failures, true);
+        }
         vaapi_dec_check_device(d, "it does not take a picture");
     }
 }
@@ -430,6 +436,9 @@ static bool vaapi_dec_wait(LibavDecoder *d)
         return false;
     }
     status = vaSyncSurface(v->display->dpy, vaapi_dec_surface(f));
+    /* Broken data is no failure of the GPU */
+    vaapi_display_note(v->display, &v->failures, status != VA_STATUS_SUCCESS &&
+                       status != VA_STATUS_ERROR_DECODING_ERROR);
     if (status != VA_STATUS_SUCCESS) {
         vaapi_dec_lost(d, "waiting for it", status);
         return false;

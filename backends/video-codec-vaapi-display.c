@@ -25,6 +25,9 @@
 #define VAAPI_ALIGN_WIDTH 128
 #define VAAPI_ALIGN_HEIGHT 32
 
+/* So many pictures don't fail in a row because of what is in them */
+#define VAAPI_MAX_FAILURES 16
+
 /* What libva would print */
 #define VAAPI_TRYING "Trying to open "
 
@@ -193,11 +196,8 @@ void vaapi_display_put(VideoCodecVaapi *vaapi, VaapiDisplay *display)
     vaapi_display_unref(display);
 }
 
-/*
- * Drivers have many ways to say that they can't go on.  One that can't make a
- * small surface, and find it idle, can do nothing.
- */
-bool vaapi_display_check(VaapiDisplay *display)
+/* One that can't make a small surface, and find it idle, can do nothing. */
+static bool vaapi_display_is_alive(VaapiDisplay *display)
 {
     VASurfaceID surface;
     bool alive;
@@ -211,10 +211,36 @@ bool vaapi_display_check(VaapiDisplay *display)
         alive = vaSyncSurface(display->dpy, surface) == VA_STATUS_SUCCESS;
         vaDestroySurfaces(display->dpy, &surface, 1);
     }
+    return alive;
+}
+
+static unsigned vaapi_count(unsigned failures, bool failed)
+{
+    return failed ? MIN(failures + 1, VAAPI_MAX_FAILURES) : 0;
+}
+
+void vaapi_display_note(VaapiDisplay *display, unsigned *failures, bool failed)
+{
+    QEMU_LOCK_GUARD(&display->lock);
+    display->failures = vaapi_count(display->failures, failed);
+    *failures = vaapi_count(*failures, failed);
+}
+
+/*
+ * Drivers have many ways to say that they can't go on.  After a reset of the
+ * GPU some have everything but pictures, and some have everything for others.
+ */
+bool vaapi_display_check(VaapiDisplay *display, unsigned failures)
+{
+    bool alive = vaapi_display_is_alive(display);
+
+    WITH_QEMU_LOCK_GUARD(&display->lock) {
+        alive &= display->failures < VAAPI_MAX_FAILURES;
+    }
     if (!alive) {
         qatomic_set(&display->lost, true);
     }
-    return alive;
+    return alive && failures < VAAPI_MAX_FAILURES;
 }
 
 bool vaapi_has_entrypoint(VADisplay dpy, VAProfile profile,

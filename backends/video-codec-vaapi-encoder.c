@@ -47,6 +47,7 @@ typedef struct VaapiEncoding {
     VaapiImport import;         /* for those that it does not */
     bool forced;                /* the user has chosen the path */
     bool no_import;             /* it does not work with this stream */
+    unsigned failures;          /* of pictures in a row */
     AVBufferRef *frames;        /* of the open encoder */
     AVFrame *frame;             /* on the GPU */
 } VaapiEncoding;
@@ -304,17 +305,28 @@ static AVFrame *vaapi_enc_end(void *hw, bool done)
            VA_STATUS_SUCCESS ? v->frame : NULL;
 }
 
-static bool vaapi_enc_recover(void *hw, const char *what)
+static bool vaapi_enc_recover(void *hw, const char *what, int error)
 {
     VaapiEncoding *v = hw;
 
-    if (!vaapi_display_check(v->display)) {
+    /* What the driver refuses, and what fails on the GPU, is EIO */
+    if (error == AVERROR(EIO)) {
+        vaapi_display_note(v->display, &v->failures, true);
+    }
+    if (!vaapi_display_check(v->display, v->failures)) {
         video_codec_session_fail(v->session, "the GPU is lost: %s %s (%s)",
                                  v->encoder->info.name, what,
                                  v->display->driver);
         return false;
     }
     return true;
+}
+
+static void vaapi_enc_encoded(void *hw)
+{
+    VaapiEncoding *v = hw;
+
+    vaapi_display_note(v->display, &v->failures, false);
 }
 
 static void vaapi_enc_free(void *hw)
@@ -335,6 +347,7 @@ static const LibavEncoderOps vaapi_encoder_ops = {
     .begin = vaapi_enc_begin,
     .end = vaapi_enc_end,
     .recover = vaapi_enc_recover,
+    .encoded = vaapi_enc_encoded,
     .free = vaapi_enc_free,
 };
 

@@ -48,6 +48,7 @@ typedef enum VaapiImportType {
  * @read_import: the same for memory that it is to read
  * @lost: the GPU has gone, or does nothing any more; atomic
  * @lock: guards what follows
+ * @failures: of pictures of all sessions in a row
  * @tried: files that libva took for a driver
  * @message: the last error that libva told of
  */
@@ -62,6 +63,7 @@ typedef struct VaapiDisplay {
     bool lost;
 
     QemuMutex lock;
+    unsigned failures;
     GString *tried;
     char *message;
 } VaapiDisplay;
@@ -130,11 +132,19 @@ void vaapi_display_put(VideoCodecVaapi *vaapi, VaapiDisplay *display);
 VaapiDisplay *vaapi_display_open(const char *node, Error **errp);
 
 /**
- * vaapi_display_check: after an error: does the GPU still do anything?
- * Returns: false if not; then @display->lost is set, and the next
- * vaapi_display_get() opens a new one.
+ * vaapi_display_note: the GPU has taken and finished a picture, or not.
+ * @failures: those of the session in a row, in the beginning 0
  */
-bool vaapi_display_check(VaapiDisplay *display);
+void vaapi_display_note(VaapiDisplay *display, unsigned *failures, bool failed);
+
+/**
+ * vaapi_display_check: after an error: does the GPU still do anything?
+ * @failures: the session's count of vaapi_display_note()
+ *
+ * Returns: false if the session can't go on.  @display->lost is set unless the
+ * GPU works for others; then the next vaapi_display_get() opens a new one.
+ */
+bool vaapi_display_check(VaapiDisplay *display, unsigned failures);
 
 /** vaapi_has_entrypoint: does the driver have it for @profile? */
 bool vaapi_has_entrypoint(VADisplay dpy, VAProfile profile,

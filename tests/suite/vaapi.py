@@ -183,10 +183,10 @@ def failed_once(path, options, *extra):
         f'{frames}; errors: {answer["errors"]}'
 
 
-def device_loss(good, victim):
+def device_loss(good, victim, options):
     """The stream fails, QEMU lives, and the next stream opens the GPU anew."""
     result = vvclient('survive', good, victim, '--codec', OBJECT,
-                      options='lose-device=100')
+                      options=options)
     if result.returncode or '1 of them with errors' not in result.stdout:
         return result.stdout + result.stderr
     return None
@@ -232,11 +232,17 @@ def not_reopened(good, victim):
     return None if "can't be changed later" in answer else answer
 
 
-def lost_stream(path, *props):
-    answer = decode(path, *props, options='lose-device=20')
-    if answer['ok'] or 'the device gave up' not in '\n'.join(answer['errors']):
-        return f'not told: {answer}'
-    return None
+def broken_stream(path):
+    answer = decode(path, options='fail-end-picture=1')
+    return None if not answer['ok'] and not answer['frames'] and \
+        'device' in answer else f'not all are bad: {answer}'
+
+
+def lost_stream(path, options):
+    answer = decode(path, options=options)
+    # Nothing is asked of QEMU then, and the last of many errors is left out
+    return None if 'frames' in answer and 'device' not in answer else \
+        f'it goes on: {answer}'
 
 
 def qemu(*args, options='', **env):
@@ -737,9 +743,9 @@ def encode_failure(coded, codec, extension, options):
     enc.check(len(enc.keys(types)) == 2, f'frames are {types}')
 
 
-def encode_loss(coded, codec):
+def encode_loss(coded, codec, options):
     result = vvclient('encode', coded.short, '-c', codec, '--json', '--codec',
-                      OBJECT, options='lose-device=20')
+                      OBJECT, options=options)
     enc.check(result.returncode == 1 and 'the GPU is lost' in
               result.stdout + result.stderr, result.stdout + result.stderr)
 
@@ -778,7 +784,9 @@ def encoder_cases(coded, names, paths):
     first = names[0]
     yield f'{first}: a failure', encode_failure, coded, first, \
         ENCODERS[first], 'fail-end-picture=20'
-    yield f'{first}: the GPU is lost', encode_loss, coded, first
+    for how in 'lose-device', 'fail-all-after':
+        yield f'{first}: the GPU is lost, {how}', encode_loss, coded, first, \
+            f'{how}=20'
     for name in ('h264', 'vp9')[:1 if QUICK else 2]:
         yield f'transcode {name} to {first}', transcode, coded, paths[name], \
             first, f'transcoded-{name}.{ENCODERS[first]}'
@@ -903,8 +911,13 @@ def imitation_cases(paths):
             paths['plain'], way
     yield 'a reset while the GPU is busy, DMA-BUF', imitate, \
         'process-ms=20,udmabuf', reset, paths['plain'], 'import'
-    yield 'the GPU is lost', lost_stream, h264
-    yield 'the GPU comes back', device_loss, h264, paths['long']
+    # It does nothing, or has all but pictures
+    for how in 'lose-device', 'fail-all-after':
+        yield f'the GPU is lost, {how}', lost_stream, h264, f'{how}=20'
+        yield f'the GPU comes back, {how}', device_loss, h264, \
+            paths['long'], f'{how}=100'
+    # Nothing can be decoded any more, but that is not the GPU's fault
+    yield 'all that refers to a refused picture', broken_stream, paths['vp9']
     yield 'the GPU does not come back', not_reopened, h264, paths['long']
     for way in PATHS:
         for direction in 'decode', 'encode':

@@ -3,6 +3,8 @@
  * opened.  Options are separated by commas; N counts from 1 within the display.
  *
  *   fail-end-picture=N  the N-th vaEndPicture of decoders and encoders fails
+ *   fail-all-after=N    every vaEndPicture does after the N-th of decoders and
+ *                       encoders, but all else works
  *   fail-sync=N         the N-th sync of a surface or buffer fails
  *   lose-device=N       from the N-th vaEndPicture on (decoders and encoders)
  *                       every call fails until the display is opened anew
@@ -77,6 +79,7 @@ static void parse(VvOptions *o, const char *option)
         is_flag(option, "udmabuf", &o->udmabuf) ||
         is_flag(option, "stats-often", &o->stats_often) ||
         is_number(option, "fail-end-picture", &o->fail_end_picture) ||
+        is_number(option, "fail-all-after", &o->fail_all_after) ||
         is_number(option, "fail-sync", &o->fail_sync) ||
         is_number(option, "lose-device", &o->lose_device) ||
         is_number(option, "decode-ms", &o->decode_ms) ||

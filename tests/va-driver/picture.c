@@ -150,13 +150,19 @@ static VAStatus render_picture(VADriverContextP va, VAContextID id,
 }
 
 /* Does an option say that this picture fails? */
-static bool is_to_fail(VvDriver *drv)
+static bool is_to_fail(VvDriver *drv, const VvContext *ctx)
 {
     const VvOptions *o = &drv->options;
 
-    drv->pictures++;
-    drv->lost |= o->lose_device && drv->pictures >= o->lose_device;
-    return drv->lost || drv->pictures == o->fail_end_picture;
+    if (ctx->config->entrypoint != VAEntrypointVideoProc) {
+        drv->pictures++;
+        drv->lost |= o->lose_device && drv->pictures >= o->lose_device;
+        if (drv->pictures == o->fail_end_picture) {
+            return true;
+        }
+    }
+    return drv->lost ||
+        (o->fail_all_after && drv->pictures > o->fail_all_after);
 }
 
 /* The surface that a decoder writes besides its target, if there is one */
@@ -192,8 +198,7 @@ static VAStatus end_picture(VADriverContextP va, VAContextID id)
     }
     job = ctx->picture;
     ctx->picture = NULL;
-    if (drv->lost || (ctx->config->entrypoint != VAEntrypointVideoProc &&
-                      is_to_fail(drv))) {
+    if (drv->lost || is_to_fail(drv, ctx)) {
         status = VA_STATUS_ERROR_OPERATION_FAILED;
     } else if (vv_config_is_encoder(ctx->config)) {
         status = vv_encode_check(job);

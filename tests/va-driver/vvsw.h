@@ -43,6 +43,7 @@ typedef struct VvEncoder VvEncoder;
 /* What VVSW_OPTIONS says; see options.c */
 typedef struct VvOptions {
     unsigned fail_end_picture;
+    unsigned fail_all_after;
     unsigned fail_sync;
     unsigned lose_device;
     unsigned decode_ms;
