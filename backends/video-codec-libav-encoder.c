@@ -50,6 +50,15 @@ typedef enum LibavEncoderState {
     LIBAV_ENC_ENDING,           /* it was told that there is no more */
 } LibavEncoderState;
 
+/* A frame that the encoder was given */
+typedef struct LibavEncFrame {
+    uint64_t timestamp;
+    bool prepend;               /* headers, if it is a key frame */
+    bool key;                   /* it is to be one */
+    bool in_making;             /* the encoder has it */
+    bool lost;                  /* nothing will come; that is still to tell */
+} LibavEncFrame;
+
 /* A session's state. */
 typedef struct LibavEncoder {
     const LibavEncoderInfo *info;
@@ -76,12 +85,10 @@ typedef struct LibavEncoder {
     /* The encoders count frames; guests may give them any timestamp */
     int64_t n_frames;
     unsigned in_flight;
-    uint64_t timestamps[LIBAV_MAX_IN_FLIGHT];
-    bool prepend[LIBAV_MAX_IN_FLIGHT];  /* headers, if it is a key frame */
+    LibavEncFrame frames[LIBAV_MAX_IN_FLIGHT];
     int64_t first_frame;        /* those before were flushed */
     int64_t last_frame;         /* that has come out, in presentation order */
-    bool failed;                /* the GPU has lost that of failed_timestamp */
-    uint64_t failed_timestamp;
+    unsigned n_lost;            /* of frames */
 
     unsigned since_key;         /* frames since the last key frame */
     bool force_key;
@@ -392,9 +399,17 @@ static bool libav_enc_open(LibavEncoder *e, Error **errp)
     return true;
 }
 
+static LibavEncFrame *libav_enc_frame(LibavEncoder *e, int64_t pts)
+{
+    return &e->frames[pts % LIBAV_MAX_IN_FLIGHT];
+}
+
 static void libav_enc_close(LibavEncoder *e)
 {
     avcodec_free_context(&e->avctx);    /* ends all threads below us */
+    for (unsigned i = 0; i < LIBAV_MAX_IN_FLIGHT; i++) {
+        e->frames[i].in_making = false;
+    }
     video_codec_session_give_memory(e->session, e->memory);
     e->memory = 0;
     e->state = LIBAV_ENC_CLOSED;
@@ -402,20 +417,38 @@ static void libav_enc_close(LibavEncoder *e)
 }
 
 /*
- * Something has failed with the frame of @timestamp.  On a GPU others may
- * succeed: begin again, with a key frame.
+ * Something has failed.  On a GPU other frames may succeed: begin again, with a
+ * key frame.  All that are in the making are lost with the encoder.
+ * Returns: false if the session has failed
  */
-static void libav_enc_failed(LibavEncoder *e, uint64_t timestamp,
-                             const char *what, int ret)
+static bool libav_enc_failed(LibavEncoder *e, const char *what, int ret)
 {
     if (!e->ops->recover || !e->ops->recover(e->hw, what, ret)) {
         video_codec_session_fail(e->session, "%s %s: %s", e->info->name, what,
                                  av_err2str(ret));
-        return;
+        return false;
+    }
+    for (int64_t pts = MAX(e->first_frame, e->n_frames - LIBAV_MAX_IN_FLIGHT);
+         pts < e->n_frames; pts++) {
+        LibavEncFrame *frame = libav_enc_frame(e, pts);
+
+        frame->lost = frame->in_making;
+        e->n_lost += frame->lost;
     }
     libav_enc_close(e);
-    e->failed = true;
-    e->failed_timestamp = timestamp;
+    return true;
+}
+
+/* The next one to tell of.  There is one. */
+static LibavEncFrame *libav_enc_next_lost(LibavEncoder *e)
+{
+    for (int64_t pts = MAX(0, e->n_frames - LIBAV_MAX_IN_FLIGHT);
+         pts < e->n_frames; pts++) {
+        if (libav_enc_frame(e, pts)->lost) {
+            return libav_enc_frame(e, pts);
+        }
+    }
+    g_assert_not_reached();
 }
 
 /* Let it finish what is in the making; then it will be closed. */
@@ -504,7 +537,7 @@ static int libav_enc_submit(void *priv, const VideoCodecInput *in)
     AVFrame *f = NULL;
     int ret;
 
-    if (e->pending || e->packet->data || e->failed || e->draining ||
+    if (e->pending || e->packet->data || e->n_lost || e->draining ||
         e->state == LIBAV_ENC_ENDING) {
         return -EAGAIN;
     }
@@ -537,9 +570,11 @@ static int libav_enc_submit(void *priv, const VideoCodecInput *in)
     e->since_key = e->force_key ? 1 : e->since_key + 1;
     e->force_key = false;
     f->pts = e->n_frames++;
-    e->timestamps[f->pts % LIBAV_MAX_IN_FLIGHT] = in->timestamp;
-    e->prepend[f->pts % LIBAV_MAX_IN_FLIGHT] =
-        e->controls.value[VIDEO_CONTROL_PREPEND_HEADERS];
+    *libav_enc_frame(e, f->pts) = (LibavEncFrame) {
+        .timestamp = in->timestamp,
+        .prepend = e->controls.value[VIDEO_CONTROL_PREPEND_HEADERS],
+        .key = f->pict_type == AV_PICTURE_TYPE_I,
+    };
     e->pending = f;
     return 0;
 }
@@ -547,13 +582,13 @@ static int libav_enc_submit(void *priv, const VideoCodecInput *in)
 /* Have the encoder take the pending frame: here it encodes. */
 static bool libav_enc_send(LibavEncoder *e)
 {
-    int64_t pts = e->pending->pts;
-    int ret = avcodec_send_frame(e->avctx, e->pending);
+    int ret;
 
+    libav_enc_frame(e, e->pending->pts)->in_making = true;
+    ret = avcodec_send_frame(e->avctx, e->pending);
     e->pending = NULL;
     if (ret < 0) {
-        libav_enc_failed(e, e->timestamps[pts % LIBAV_MAX_IN_FLIGHT],
-                         "can't encode a frame", ret);
+        libav_enc_failed(e, "can't encode a frame", ret);
         return false;
     }
     e->in_flight++;
@@ -572,7 +607,7 @@ static void libav_enc_add_headers(LibavEncoder *e)
         return;
     }
     known = size == e->headers->len && !memcmp(data, e->headers->data, size);
-    if (known && !e->prepend[e->packet->pts % LIBAV_MAX_IN_FLIGHT]) {
+    if (known && !libav_enc_frame(e, e->packet->pts)->prepend) {
         return;
     }
     g_byte_array_append(e->with_headers, data, size);
@@ -590,6 +625,7 @@ static int libav_enc_receive(LibavEncoder *e)
             break;
         }
         e->in_flight--;
+        libav_enc_frame(e, e->packet->pts)->in_making = false;
         if (e->ops->encoded) {
             e->ops->encoded(e->hw);
         }
@@ -599,12 +635,12 @@ static int libav_enc_receive(LibavEncoder *e)
         }
     }
     if (ret != AVERROR(EAGAIN) && ret != AVERROR_EOF) {
-        /* The oldest one, or it may be one that depends on it */
-        int64_t pts = e->n_frames - e->in_flight;
-
-        libav_enc_failed(e, e->timestamps[pts % LIBAV_MAX_IN_FLIGHT], "fails",
-                         ret);
-        return e->failed;
+        if (!libav_enc_failed(e, "fails", ret)) {
+            return 0;
+        }
+        if (e->n_lost) {
+            return 1;
+        }
     }
     if (e->state == LIBAV_ENC_ENDING) {
         libav_enc_close(e);
@@ -620,11 +656,11 @@ static int libav_enc_next(void *priv, VideoCodecFormat *format)
 {
     LibavEncoder *e = priv;
 
-    if (e->packet->data || e->failed) {
+    if (e->packet->data || e->n_lost) {
         return 1;
     }
     if (e->pending && !libav_enc_send(e)) {
-        return e->failed;
+        return e->n_lost > 0;
     }
     return libav_enc_receive(e);
 }
@@ -655,10 +691,15 @@ static bool libav_enc_emit(void *priv, VideoCodecOutput *out)
     const uint8_t *data = e->packet->data;
     size_t size = e->packet->size;
 
-    if (e->failed) {
-        e->failed = false;
+    if (e->n_lost) {
+        LibavEncFrame *frame = libav_enc_next_lost(e);
+
+        frame->lost = false;
+        e->n_lost--;
         out->corrupt = true;
-        out->timestamp = e->failed_timestamp;
+        out->timestamp = frame->timestamp;
+        /* Whether it would be a B frame nobody knows */
+        out->frame_type = frame->key ? VIDEO_FRAME_KEY : VIDEO_FRAME_P;
         return true;
     }
     if (e->with_headers->len) {
@@ -681,7 +722,7 @@ static bool libav_enc_emit(void *priv, VideoCodecOutput *out)
                                 e->avctx->extradata_size);
         }
     }
-    out->timestamp = e->timestamps[e->packet->pts % LIBAV_MAX_IN_FLIGHT];
+    out->timestamp = libav_enc_frame(e, e->packet->pts)->timestamp;
     out->frame_type = libav_enc_frame_type(e, e->packet);
     av_packet_unref(e->packet);
     return true;
@@ -698,7 +739,10 @@ static void libav_enc_flush(void *priv)
     e->first_frame = e->n_frames;
     e->force_key = true;
     e->pending = NULL;
-    e->failed = false;
+    for (unsigned i = 0; i < LIBAV_MAX_IN_FLIGHT; i++) {
+        e->frames[i].lost = false;
+    }
+    e->n_lost = 0;
     e->draining = false;
 }
 

@@ -743,6 +743,21 @@ def encode_failure(coded, codec, extension, options):
     enc.check(len(enc.keys(types)) == 2, f'frames are {types}')
 
 
+def encode_all_lost(coded, codec):
+    """Frames that were in the making are lost with the one that fails."""
+    result = vvclient('encode', coded.short, '-c', codec, '--json', '--codec',
+                      OBJECT, '--b-frames', 3,
+                      options='b-frames,fail-end-picture=20')
+    answer = said(result)
+    output = stream(answer)['output']
+    lost = re.findall(r'the coded data of frame (\d+) is lost',
+                      '\n'.join(answer['errors']))
+    # The software driver makes no B frames, so their order is wrong
+    enc.check(len(lost) > 1, f'errors are {answer["errors"]}')
+    enc.check(output['errors'] == len(lost) == 60 - output['buffers'],
+              f'{len(lost)} are lost, output is {output}')
+
+
 def encode_loss(coded, codec, options):
     result = vvclient('encode', coded.short, '-c', codec, '--json', '--codec',
                       OBJECT, options=options)
@@ -784,6 +799,9 @@ def encoder_cases(coded, names, paths):
     first = names[0]
     yield f'{first}: a failure', encode_failure, coded, first, \
         ENCODERS[first], 'fail-end-picture=20'
+    if first == 'h264':
+        yield f'{first}: a failure of B frames', encode_all_lost, coded, \
+            first
     for how in 'lose-device', 'fail-all-after':
         yield f'{first}: the GPU is lost, {how}', encode_loss, coded, first, \
             f'{how}=20'

@@ -143,7 +143,8 @@ static bool is_hevc(VAProfile p)
     return p == VAProfileHEVCMain || p == VAProfileHEVCMain10;
 }
 
-static uint32_t encoder_attribute(const Profile *p, VAConfigAttribType type)
+static uint32_t encoder_attribute(VvDriver *drv, const Profile *p,
+                                  VAConfigAttribType type)
 {
     const VAConfigAttribValEncJPEG jpeg = { .bits = {
         .max_num_components = 3,
@@ -160,7 +161,8 @@ static uint32_t encoder_attribute(const Profile *p, VAConfigAttribType type)
         return is_hevc(p->profile) ? VA_ENC_PACKED_HEADER_SEQUENCE :
             VA_ENC_PACKED_HEADER_NONE;
     case VAConfigAttribEncMaxRefFrames:
-        return 1;               /* in list 0; none in list 1: no B frames */
+        /* In list 0; none in list 1: no B frames */
+        return drv->options.b_frames && is_h26x(p->profile) ? 1 | 1 << 16 : 1;
     case VAConfigAttribEncMaxSlices:
         return is_h26x(p->profile) ? 1 : VA_ATTRIB_NOT_SUPPORTED;
     case VAConfigAttribEncQualityRange:
@@ -187,7 +189,8 @@ static uint32_t attribute(VvDriver *drv, const Profile *p,
         return entrypoint == VAEntrypointVLD ? VA_DEC_SLICE_MODE_NORMAL :
             VA_ATTRIB_NOT_SUPPORTED;
     default:
-        return entrypoint == encoder_of(drv, p) ? encoder_attribute(p, type) :
+        return entrypoint == encoder_of(drv, p) ?
+            encoder_attribute(drv, p, type) :
             VA_ATTRIB_NOT_SUPPORTED;
     }
 }

@@ -19,6 +19,8 @@
  *   no-profile=NAME     this profile is missing (H264High, VP9Profile0, ...);
  *                       can be given several times
  *   no-encode           there are no encoders
+ *   b-frames            encoders of H.264 and HEVC say that they have B frames,
+ *                       but code these as P frames, in coding order
  *   no-codec-at=PATH    the node that is PATH has no profile at all
  *   no-driver-at=PATH   it can't be opened
  *   open-times=N        no display is opened after the N-th of the process
@@ -76,6 +78,7 @@ static void parse(VvOptions *o, const char *option)
         is_flag(option, "no-derive", &o->no_derive) ||
         is_flag(option, "derive-tiled", &o->derive_tiled) ||
         is_flag(option, "no-encode", &o->no_encode) ||
+        is_flag(option, "b-frames", &o->b_frames) ||
         is_flag(option, "udmabuf", &o->udmabuf) ||
         is_flag(option, "stats-often", &o->stats_often) ||
         is_number(option, "fail-end-picture", &o->fail_end_picture) ||

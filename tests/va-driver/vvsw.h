@@ -57,6 +57,7 @@ typedef struct VvOptions {
     bool no_derive;
     bool derive_tiled;
     bool no_encode;
+    bool b_frames;
     bool udmabuf;               /* preload.c's */
     GPtrArray *no_profile;      /* of char * */
     char *no_codec_at;

@@ -52,9 +52,12 @@ void vv_encoder_compare(VVEncoder *e, const QVVParams *p, unsigned first,
 void vv_encoder_note_controls(VVEncoder *e, const QVVParams *p,
                               uint64_t frame);
 
-/* A frame that was not encoded; coded data that was lost; the stream's end */
+/*
+ * A frame that was not encoded; coded data that was lost, with flags as with
+ * vv_encoder_take_coded(); the stream's end
+ */
 void vv_encoder_bad_frame(VVEncoder *e, uint64_t frame);
-void vv_encoder_lost_frame(VVEncoder *e, uint64_t frame);
+void vv_encoder_lost_frame(VVEncoder *e, uint64_t frame, uint32_t flags);
 void vv_encoder_gave_up(VVEncoder *e, const char *log);
 
 /**

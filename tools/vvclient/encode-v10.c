@@ -322,7 +322,7 @@ static bool v10_coded_done(VVEncoder *e, const VVEncoderCommand *cmd,
         return true;
     }
     if (ev->flags & VIRTIO_VIDEO_EVENT_FLAG_ERROR) {
-        vv_encoder_lost_frame(e, ev->timestamp);
+        vv_encoder_lost_frame(e, ev->timestamp, ev->queue_flags);
     } else if (!ev->has_buffer || ev->offsets[0]) {
         return vv_broken_rule(&e->talk, "no coded data at the beginning of a "
                               "buffer");

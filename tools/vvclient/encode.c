@@ -136,11 +136,21 @@ void vv_encoder_bad_frame(VVEncoder *e, uint64_t frame)
                 log ? ": " : "", log ?: "");
 }
 
-void vv_encoder_lost_frame(VVEncoder *e, uint64_t frame)
+static bool vv_encoder_is_type(uint32_t flags)
+{
+    const uint32_t types = VIRTIO_VIDEO_QUEUE_FLAG_KEY_FRAME |
+                           VIRTIO_VIDEO_QUEUE_FLAG_P_FRAME |
+                           VIRTIO_VIDEO_QUEUE_FLAG_B_FRAME;
+
+    return ctpop32(flags & types) == 1 && !(flags & ~types);
+}
+
+void vv_encoder_lost_frame(VVEncoder *e, uint64_t frame, uint32_t flags)
 {
     g_autofree char *log = vv_guest_log(e->talk.guest, NULL);
 
     e->frames_bad++;
+    e->lost_without_type |= !vv_encoder_is_type(flags);
     vv_complain(&e->talk, "the coded data of frame %" PRIu64 " is lost: %s",
                 frame, log ?: "the device marked its buffer with ERROR");
 }
@@ -155,9 +165,6 @@ void vv_encoder_gave_up(VVEncoder *e, const char *log)
 bool vv_encoder_take_coded(VVEncoder *e, unsigned resource, uint32_t size,
                            uint64_t frame, uint32_t flags)
 {
-    const uint32_t types = VIRTIO_VIDEO_QUEUE_FLAG_KEY_FRAME |
-                           VIRTIO_VIDEO_QUEUE_FLAG_P_FRAME |
-                           VIRTIO_VIDEO_QUEUE_FLAG_B_FRAME;
     const QVVBuffer *buf = &e->outputs->res[resource].buffer[0];
     VVCoded coded = {
         .av = av_packet_alloc(),
@@ -169,9 +176,14 @@ bool vv_encoder_take_coded(VVEncoder *e, unsigned resource, uint32_t size,
         return vv_broken_rule(&e->talk, "%u bytes in a coded buffer of "
                               "%" PRIu64, size, buf->size);
     }
-    if (ctpop32(flags & types) != 1 || flags & ~types) {
+    if (!vv_encoder_is_type(flags)) {
         return vv_broken_rule(&e->talk, "the flags 0x%x of frame %" PRIu64
                               " are not one of key, P and B", flags, frame);
+    }
+    if (e->lost_without_type) {
+        return vv_broken_rule(&e->talk, "the flags of a frame that was lost "
+                              "before frame %" PRIu64 " are not one of key, P "
+                              "and B", frame);
     }
     if (!coded.av || av_new_packet(coded.av, size) < 0) {
         g_error("out of memory");

@@ -61,6 +61,9 @@ typedef struct VVEncoderOptions {
  * @frames_in: that were queued
  * @frames_bad: of those, the ones that the device could not encode
  * @frames_out: coded buffers
+ * @lost_without_type: a coded buffer with an error had none of the flags for
+ *                     key, P and B.  When a stream fails, that is a buffer that
+ *                     the device has refused; else it breaks the rules
  */
 struct VVEncoder {
     VVTalk talk;
@@ -82,6 +85,7 @@ struct VVEncoder {
     uint64_t frames_in;
     uint64_t frames_bad;
     uint64_t frames_out;
+    bool lost_without_type;
 
     unsigned next_setting;
     QVVPool *outputs;

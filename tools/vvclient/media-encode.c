@@ -376,7 +376,7 @@ static bool encoder_coded_done(VVEncoder *e, const QVMEvent *ev)
         if (!encoder_ask_failed(e) || e->failed) {
             return !e->talk.errors->broken;
         }
-        vv_encoder_lost_frame(e, ev->usec);
+        vv_encoder_lost_frame(e, ev->usec, coded_flags(ev));
     } else if ((ev->bytesused || !last) &&
                !vv_encoder_take_coded(e, ev->index, ev->bytesused, ev->usec,
                                       coded_flags(ev))) {
