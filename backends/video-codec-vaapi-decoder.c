@@ -37,7 +37,6 @@ typedef struct VaapiDecoder {
     VaapiImage image;           /* for those that the CPU copies */
     VaapiImport import;         /* for those that it does not */
     bool forced;                /* the user has chosen the path */
-    bool no_import;             /* it does not work with this stream */
     bool software;              /* this stream is decoded in software */
     unsigned failures;          /* of pictures in a row */
     uint64_t bad[VAAPI_MAX_BAD];        /* timestamps, the oldest first */
@@ -457,12 +456,7 @@ static void vaapi_dec_set_path(LibavDecoder *d, VideoCodecVaapiPath path)
     }
 }
 
-/*
- * Without the CPU, if the guest's format is the surface's.  A buffer of the
- * guest that can't be imported, because it is scattered for example, says
- * nothing about the next one; but a driver that refuses, or makes errors, is
- * not asked again.
- */
+/* Without the CPU, if the guest's format is the surface's. */
 static int vaapi_dec_write(LibavDecoder *d, VideoCodecOutput *out)
 {
     VaapiDecoder *v = d->hw;
@@ -470,7 +464,7 @@ static int vaapi_dec_write(LibavDecoder *d, VideoCodecOutput *out)
     const AVHWFramesContext *frames = (void *)f->hw_frames_ctx->data;
     VaapiImportResult result = VAAPI_IMPORT_UNFIT;
 
-    if (v->import.display && !v->no_import &&
+    if (v->import.types &&
         libav_raw_pix_fmt(out->fourcc) == frames->sw_format) {
         result = vaapi_import_write(&v->import, d->session, out,
                                     vaapi_dec_surface(f));
@@ -481,9 +475,6 @@ static int vaapi_dec_write(LibavDecoder *d, VideoCodecOutput *out)
         return 1;
     case VAAPI_IMPORT_STOP:
         return -1;
-    case VAAPI_IMPORT_REFUSED:
-        v->no_import = true;
-        break;
     case VAAPI_IMPORT_UNFIT:
         break;
     }
@@ -597,7 +588,7 @@ static void *vaapi_dec_start_gpu(VideoCodec *codec, VideoCodecSession *s,
     v->forced = vaapi->path != VIDEO_CODEC_VAAPI_PATH_AUTO;
     v->path = v->forced ? vaapi->path : display->path;
     if (v->path == VIDEO_CODEC_VAAPI_PATH_IMPORT) {
-        vaapi_import_init(&v->import, display);
+        vaapi_import_init(&v->import, display, display->write_import);
     }
     if (!vaapi_image_init(&v->image, display,
                           v->path == VIDEO_CODEC_VAAPI_PATH_IMPORT ?

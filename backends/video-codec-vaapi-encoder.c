@@ -46,7 +46,6 @@ typedef struct VaapiEncoding {
     VaapiImage image;           /* for those that the CPU copies */
     VaapiImport import;         /* for those that it does not */
     bool forced;                /* the user has chosen the path */
-    bool no_import;             /* it does not work with this stream */
     unsigned failures;          /* of pictures in a row */
     AVBufferRef *frames;        /* of the open encoder */
     AVFrame *frame;             /* on the GPU */
@@ -219,18 +218,14 @@ static bool vaapi_enc_new_frame(VaapiEncoding *v)
     return av_hwframe_get_buffer(v->frames, v->frame, 0) >= 0;
 }
 
-/*
- * Without the CPU, if the guest's format is the surface's.  As in
- * vaapi_dec_write(), a buffer that can't be imported says nothing about the
- * next one; but a driver that refuses, or makes errors, is not asked again.
- */
+/* Without the CPU, if the guest's format is the surface's. */
 static int vaapi_enc_take(void *hw, const VideoCodecInput *in, AVFrame **frame)
 {
     VaapiEncoding *v = hw;
     const AVHWFramesContext *frames = (void *)v->frames->data;
     VaapiImportResult result = VAAPI_IMPORT_UNFIT;
 
-    if (v->import.display && !v->no_import &&
+    if (v->import.types &&
         libav_raw_pix_fmt(in->fourcc) == frames->sw_format) {
         if (!vaapi_enc_new_frame(v)) {
             return 0;           /* nor will the CPU get one, and that tells */
@@ -245,9 +240,6 @@ static int vaapi_enc_take(void *hw, const VideoCodecInput *in, AVFrame **frame)
         return 1;
     case VAAPI_IMPORT_STOP:
         return -1;
-    case VAAPI_IMPORT_REFUSED:
-        v->no_import = true;
-        break;
     case VAAPI_IMPORT_UNFIT:
         break;
     }
@@ -370,7 +362,7 @@ static void *vaapi_enc_start_gpu(VideoCodecVaapi *vaapi, VideoCodecSession *s,
     v->forced = vaapi->path != VIDEO_CODEC_VAAPI_PATH_AUTO;
     v->path = v->forced ? vaapi->path : display->encode_path;
     if (v->path == VIDEO_CODEC_VAAPI_PATH_IMPORT) {
-        vaapi_import_init(&v->import, display);
+        vaapi_import_init(&v->import, display, display->read_import);
     }
     v->frame = av_frame_alloc();
     if (!vaapi_image_init(&v->image, display,

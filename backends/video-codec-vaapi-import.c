@@ -11,8 +11,14 @@
  * There are two ways to make a surface of pages.  /dev/udmabuf makes a DMA-BUF
  * of any pages of a memfd, in any order; that is for guests whose RAM is one,
  * and shared.  The other one is an address, for buffers that are contiguous in
- * the host's memory.  The surface lives for one frame only: as soon as the
- * guest has its buffer back the GPU can't reach it.
+ * the host's memory.  Each buffer goes the first way that it can.  The surface
+ * lives for one frame only: as soon as the guest has its buffer back the GPU
+ * can't reach it.
+ *
+ * A buffer that can't be imported, because it is scattered for example, or not
+ * aligned as the driver wants it, says nothing about the next one.  But of a
+ * driver that refuses one buffer after the other, or makes errors when it
+ * copies, that way is not asked for again.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -33,10 +39,22 @@
 /* The kernel's default limit */
 #define VAAPI_MAX_ITEMS 1024
 
+/* The driver has refused so many in a row: all buffers that a queue has */
+#define VAAPI_MAX_REFUSALS 32
+
 #define VAAPI_POLL_US 100
 
 /* A GPU that copies one frame for so long has hung */
 #define VAAPI_HUNG_MS 5000LL
+
+/* What became of a copy */
+typedef enum VaapiCopyResult {
+    VAAPI_COPY_DONE,
+    VAAPI_COPY_UNFIT,           /* this buffer can't go this way */
+    VAAPI_COPY_REFUSED,         /* the driver has said that */
+    VAAPI_COPY_FAILED,
+    VAAPI_COPY_HUNG,
+} VaapiCopyResult;
 
 /* Memory that is to become a surface, and what of that is copied */
 typedef struct VaapiMemory {
@@ -100,9 +118,10 @@ static int vaapi_udmabuf_create(const VaapiMemory *m, int memfd)
     return fd;
 }
 
-static VAStatus vaapi_create_imported(VaapiDisplay *display,
-                                      const VaapiMemory *m, int memory_type,
-                                      void *descriptor, VASurfaceID *surface)
+static VaapiCopyResult vaapi_create_imported(VaapiDisplay *display,
+                                             const VaapiMemory *m,
+                                             int memory_type, void *descriptor,
+                                             VASurfaceID *surface)
 {
     VASurfaceAttrib attribs[] = {
         {
@@ -120,12 +139,13 @@ static VAStatus vaapi_create_imported(VaapiDisplay *display,
 
     return vaCreateSurfaces(display->dpy, vaapi_import_rt_format(m->fourcc),
                             m->width, m->height, surface, 1, attribs,
-                            ARRAY_SIZE(attribs));
+                            ARRAY_SIZE(attribs)) == VA_STATUS_SUCCESS ?
+           VAAPI_COPY_DONE : VAAPI_COPY_REFUSED;
 }
 
-static VAStatus vaapi_import_udmabuf(VaapiDisplay *display,
-                                     const VaapiMemory *m, int memfd,
-                                     VASurfaceID *surface)
+static VaapiCopyResult vaapi_import_udmabuf(VaapiDisplay *display,
+                                            const VaapiMemory *m, int memfd,
+                                            VASurfaceID *surface)
 {
     VADRMPRIMESurfaceDescriptor d = {
         .fourcc = vaapi_import_fourcc(m->fourcc),
@@ -144,22 +164,22 @@ static VAStatus vaapi_import_udmabuf(VaapiDisplay *display,
             .pitch = { m->pitch[0], m->pitch[1] },
         },
     };
-    VAStatus status;
+    VaapiCopyResult result;
 
     d.objects[0].fd = vaapi_udmabuf_create(m, memfd);
     if (d.objects[0].fd < 0) {
-        return VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
+        return VAAPI_COPY_UNFIT;
     }
-    status = vaapi_create_imported(display, m,
+    result = vaapi_create_imported(display, m,
                                    VA_SURFACE_ATTRIB_MEM_TYPE_DRM_PRIME_2,
                                    &d, surface);
     close(d.objects[0].fd);     /* the driver has its own reference */
-    return status;
+    return result;
 }
 
-static VAStatus vaapi_import_userptr(VaapiDisplay *display,
-                                     const VaapiMemory *m,
-                                     VASurfaceID *surface)
+static VaapiCopyResult vaapi_import_userptr(VaapiDisplay *display,
+                                            const VaapiMemory *m,
+                                            VASurfaceID *surface)
 {
     uintptr_t address = (uintptr_t)m->iov[0].iov_base;
     VASurfaceAttribExternalBuffers d = {
@@ -175,7 +195,7 @@ static VAStatus vaapi_import_userptr(VaapiDisplay *display,
     };
 
     if (m->niov != 1) {
-        return VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
+        return VAAPI_COPY_UNFIT;
     }
     return vaapi_create_imported(display, m,
                                  VA_SURFACE_ATTRIB_MEM_TYPE_USER_PTR, &d,
@@ -272,27 +292,86 @@ static VAStatus vaapi_import_blit(VaapiImport *import, VASurfaceID from,
 }
 
 /* From @surface to the region of @m, or with @read the other way round. */
-static VAStatus vaapi_import_copy(VaapiImport *import, VASurfaceID surface,
-                                  const VaapiMemory *m, VaapiImportType type,
-                                  int memfd, bool read)
+static VaapiCopyResult vaapi_import_copy(VaapiImport *import,
+                                         VASurfaceID surface,
+                                         const VaapiMemory *m,
+                                         VaapiImportType type, int memfd,
+                                         bool read)
 {
     VaapiDisplay *display = import->display;
     VARectangle all = { .width = m->region.width, .height = m->region.height };
+    VaapiCopyResult result;
     VASurfaceID imported;
     VAStatus status;
 
-    status = type == VAAPI_IMPORT_UDMABUF ?
+    result = type == VAAPI_IMPORT_UDMABUF ?
              vaapi_import_udmabuf(display, m, memfd, &imported) :
              vaapi_import_userptr(display, m, &imported);
-    if (status != VA_STATUS_SUCCESS) {
-        return status;
+    if (result != VAAPI_COPY_DONE) {
+        return result;
     }
     status = read ? vaapi_import_blit(import, imported, &m->region,
                                       surface, &all)
                   : vaapi_import_blit(import, surface, &all,
                                       imported, &m->region);
     vaDestroySurfaces(display->dpy, &imported, 1);
-    return status;
+    switch (status) {
+    case VA_STATUS_SUCCESS:
+        return VAAPI_COPY_DONE;
+    case VA_STATUS_ERROR_TIMEDOUT:
+        return VAAPI_COPY_HUNG;
+    default:
+        return VAAPI_COPY_FAILED;
+    }
+}
+
+/* What a result says of the type for the buffers to come */
+static void vaapi_import_learn(VaapiImport *import, unsigned i,
+                               VaapiCopyResult result)
+{
+    switch (result) {
+    case VAAPI_COPY_DONE:
+        import->refusals[i] = 0;
+        break;
+    case VAAPI_COPY_REFUSED:
+        if (++import->refusals[i] >= VAAPI_MAX_REFUSALS) {
+            import->types &= ~(1u << i);
+        }
+        break;
+    case VAAPI_COPY_FAILED:
+        import->types &= ~(1u << i);
+        break;
+    default:
+        break;
+    }
+}
+
+/* The same as one of the types that work */
+static VaapiCopyResult vaapi_import_copy_any(VaapiImport *import,
+                                             VASurfaceID surface,
+                                             const VaapiMemory *m, bool read)
+{
+    VaapiCopyResult result = VAAPI_COPY_UNFIT;
+
+    for (unsigned i = 0; i < VAAPI_N_IMPORT_TYPES; i++) {
+        if (!(import->types & 1u << i)) {
+            continue;
+        }
+        result = vaapi_import_copy(import, surface, m, 1u << i, -1, read);
+        if (result == VAAPI_COPY_HUNG) {
+            break;
+        }
+        /* If somebody has given up waiting, that is why it did not work */
+        if (!video_codec_session_hold_direct(import->session)) {
+            break;
+        }
+        video_codec_session_release_direct(import->session);
+        vaapi_import_learn(import, i, result);
+        if (result == VAAPI_COPY_DONE) {
+            break;
+        }
+    }
+    return result;
 }
 
 /*
@@ -327,21 +406,6 @@ static struct iovec *vaapi_import_planes(VideoCodecSession *session,
     return iov;
 }
 
-/* After a copy: what has become of it, if the buffer is still ours. */
-static VaapiImportResult vaapi_import_result(VAStatus status)
-{
-    switch (status) {
-    case VA_STATUS_SUCCESS:
-        return VAAPI_IMPORT_DONE;
-    case VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE:
-        return VAAPI_IMPORT_UNFIT;
-    case VA_STATUS_ERROR_TIMEDOUT:
-        return VAAPI_IMPORT_STOP;
-    default:
-        return VAAPI_IMPORT_REFUSED;
-    }
-}
-
 /* It may still use the guest's memory: nothing else may be asked of it */
 static void vaapi_import_lost(VaapiImport *import, const char *what)
 {
@@ -350,12 +414,21 @@ static void vaapi_import_lost(VaapiImport *import, const char *what)
                              "%s a frame (%s)", what, import->display->driver);
 }
 
+/* @ours: nobody has given up waiting for the buffer */
+static VaapiImportResult vaapi_import_end(VaapiCopyResult result, bool ours)
+{
+    if (!ours || result == VAAPI_COPY_HUNG) {
+        return VAAPI_IMPORT_STOP;
+    }
+    return result == VAAPI_COPY_DONE ? VAAPI_IMPORT_DONE : VAAPI_IMPORT_UNFIT;
+}
+
 VaapiImportResult vaapi_import_write(VaapiImport *import,
                                      VideoCodecSession *session,
                                      VideoCodecOutput *out,
                                      VASurfaceID surface)
 {
-    VAStatus status = VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
+    VaapiCopyResult result = VAAPI_COPY_UNFIT;
     g_autofree struct iovec *iov = NULL;
     VaapiMemory m = {
         .fourcc = out->fourcc,
@@ -370,14 +443,13 @@ VaapiImportResult vaapi_import_write(VaapiImport *import,
     import->session = session;
     iov = vaapi_import_planes(session, out->planes, out->n_planes, &m);
     if (iov) {
-        status = vaapi_import_copy(import, surface, &m,
-                                   import->display->write_import, -1, false);
+        result = vaapi_import_copy_any(import, surface, &m, false);
     }
-    if (status == VA_STATUS_ERROR_TIMEDOUT) {
+    if (result == VAAPI_COPY_HUNG) {
         vaapi_import_lost(import, "write");
     }
-    return video_codec_output_end_direct(session, out) ?
-           vaapi_import_result(status) : VAAPI_IMPORT_STOP;
+    return vaapi_import_end(result,
+                            video_codec_output_end_direct(session, out));
 }
 
 VaapiImportResult vaapi_import_read(VaapiImport *import,
@@ -385,7 +457,7 @@ VaapiImportResult vaapi_import_read(VaapiImport *import,
                                     const VideoCodecInput *in,
                                     VASurfaceID surface)
 {
-    VAStatus status = VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
+    VaapiCopyResult result = VAAPI_COPY_UNFIT;
     g_autofree struct iovec *iov = NULL;
     VaapiMemory m = {
         .fourcc = in->fourcc,
@@ -405,14 +477,12 @@ VaapiImportResult vaapi_import_read(VaapiImport *import,
     import->session = session;
     iov = vaapi_import_planes(session, in->planes, in->n_planes, &m);
     if (iov) {
-        status = vaapi_import_copy(import, surface, &m,
-                                   import->display->read_import, -1, true);
+        result = vaapi_import_copy_any(import, surface, &m, true);
     }
-    if (status == VA_STATUS_ERROR_TIMEDOUT) {
+    if (result == VAAPI_COPY_HUNG) {
         vaapi_import_lost(import, "read");
     }
-    return video_codec_input_end_direct(session, in) ?
-           vaapi_import_result(status) : VAAPI_IMPORT_STOP;
+    return vaapi_import_end(result, video_codec_input_end_direct(session, in));
 }
 
 void vaapi_import_cleanup(VaapiImport *import)
@@ -424,7 +494,8 @@ void vaapi_import_cleanup(VaapiImport *import)
     }
 }
 
-void vaapi_import_init(VaapiImport *import, VaapiDisplay *display)
+void vaapi_import_init(VaapiImport *import, VaapiDisplay *display,
+                       unsigned types)
 {
     VADisplay dpy = display->dpy;
 
@@ -440,6 +511,7 @@ void vaapi_import_init(VaapiImport *import, VaapiDisplay *display)
         return;
     }
     import->display = display;
+    import->types = types;
 }
 
 /*
@@ -453,13 +525,12 @@ typedef struct VaapiProbe {
     int memfd;
 } VaapiProbe;
 
-/* What a surface holds that was drawn by way of memory */
-#define VAAPI_PROBE_FLIP 0xff
-
 static bool vaapi_import_try(VaapiImport *import, VASurfaceID surface,
                              VaapiImportType type, const VaapiProbe *probe,
                              bool read)
 {
+    /* What a surface holds that was drawn this way, and no other */
+    const uint8_t flip = type == VAAPI_IMPORT_UDMABUF ? 0xff : 0x55;
     struct iovec iov = { probe->pages, probe->size };
     VaapiMemory m = {
         .iov = &iov,
@@ -477,30 +548,30 @@ static bool vaapi_import_try(VaapiImport *import, VASurfaceID surface,
     };
 
     if (read) {
-        vaapi_probe_fill(probe->pages, VAAPI_PROBE_FLIP);
+        vaapi_probe_fill(probe->pages, flip);
     } else {
         memset(probe->pages, 0, probe->size);
     }
     if (vaapi_import_copy(import, surface, &m, type, probe->memfd, read) !=
-        VA_STATUS_SUCCESS) {
+        VAAPI_COPY_DONE) {
         return false;
     }
-    return read ? vaapi_probe_surface(import->display, surface,
-                                      VAAPI_PROBE_FLIP)
+    return read ? vaapi_probe_surface(import->display, surface, flip)
                 : vaapi_probe_equal(probe->pages, 0);
 }
 
-static VaapiImportType vaapi_import_find(VaapiImport *import,
-                                         VASurfaceID surface,
-                                         const VaapiProbe *probe, bool read)
+/* Returns: bits of VaapiImportType */
+static unsigned vaapi_import_find(VaapiImport *import, VASurfaceID surface,
+                                  const VaapiProbe *probe, bool read)
 {
-    if (vaapi_import_try(import, surface, VAAPI_IMPORT_UDMABUF, probe, read)) {
-        return VAAPI_IMPORT_UDMABUF;
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < VAAPI_N_IMPORT_TYPES; i++) {
+        if (vaapi_import_try(import, surface, 1u << i, probe, read)) {
+            found |= 1u << i;
+        }
     }
-    if (vaapi_import_try(import, surface, VAAPI_IMPORT_USERPTR, probe, read)) {
-        return VAAPI_IMPORT_USERPTR;
-    }
-    return VAAPI_IMPORT_NONE;
+    return found;
 }
 
 void vaapi_import_probe(VaapiDisplay *display, VASurfaceID surface)
@@ -511,7 +582,7 @@ void vaapi_import_probe(VaapiDisplay *display, VASurfaceID surface)
     };
     VaapiImport import = { };
 
-    vaapi_import_init(&import, display);
+    vaapi_import_init(&import, display, 0);
     if (!import.display) {
         return;
     }

@@ -23,15 +23,15 @@ OBJECT_DECLARE_SIMPLE_TYPE(VideoCodecVaapi, VIDEO_CODEC_VAAPI)
 #define VAAPI_MAX_NAME 40
 
 /**
- * VaapiImportType: what a GPU takes memory as.
+ * VaapiImportType: what a GPU takes memory as; bits of a mask.
  * @VAAPI_IMPORT_UDMABUF: a DMA-BUF that the kernel makes of pages of a memfd
  * @VAAPI_IMPORT_USERPTR: an address
  */
 typedef enum VaapiImportType {
-    VAAPI_IMPORT_NONE,
-    VAAPI_IMPORT_UDMABUF,
-    VAAPI_IMPORT_USERPTR,
+    VAAPI_IMPORT_UDMABUF = 1 << 0,
+    VAAPI_IMPORT_USERPTR = 1 << 1,
 } VaapiImportType;
+#define VAAPI_N_IMPORT_TYPES 2
 
 /**
  * VaapiDisplay: an opened render node.
@@ -43,8 +43,8 @@ typedef enum VaapiImportType {
  * @path: the fastest way out of surfaces that has proved to work
  * @encode_path: the same for the way into them
  * @copy_path: either of them if the CPU has to copy
- * @write_import: how memory that the GPU is to write is given to it; 0: not at
- *                all
+ * @write_import: how memory that the GPU is to write can be given to it: bits
+ *                of VaapiImportType; 0: not at all
  * @read_import: the same for memory that it is to read
  * @lost: the GPU has gone, or does nothing any more; atomic
  * @lock: guards what follows
@@ -59,7 +59,7 @@ typedef struct VaapiDisplay {
     AVBufferRef *device;
     char driver[VAAPI_MAX_NAME];
     VideoCodecVaapiPath path, encode_path, copy_path;
-    VaapiImportType write_import, read_import;
+    unsigned write_import, read_import;
     bool lost;
 
     QemuMutex lock;
@@ -254,10 +254,14 @@ bool vaapi_probe_surface(VaapiDisplay *display, VASurfaceID surface,
  * VaapiImport: a GPU that writes to guest memory, or reads it.
  * @display: NULL: it does not
  * @session: whose output it writes, or whose input it reads; NULL for the probe
+ * @types: those that have not failed with this session; 0: it can't be done
+ * @refusals: by type, buffers in a row that the driver has refused
  */
 typedef struct VaapiImport {
     VaapiDisplay *display;
     VideoCodecSession *session;
+    unsigned types;
+    unsigned refusals[VAAPI_N_IMPORT_TYPES];
     VAConfigID config;
     VAContextID context;
 } VaapiImport;
@@ -265,12 +269,17 @@ typedef struct VaapiImport {
 typedef enum VaapiImportResult {
     VAAPI_IMPORT_DONE,
     VAAPI_IMPORT_UNFIT,         /* this buffer can't be given to the GPU */
-    VAAPI_IMPORT_REFUSED,       /* the driver has said no, or failed */
     VAAPI_IMPORT_STOP,          /* the buffer was taken back, or worse */
 } VaapiImportResult;
 
-/** vaapi_import_init: leaves @import->display NULL if the GPU can't. */
-void vaapi_import_init(VaapiImport *import, VaapiDisplay *display);
+/**
+ * vaapi_import_init: begin.
+ * @types: those that the probe has found
+ *
+ * Leaves @import->display NULL and @import->types 0 if the GPU can't.
+ */
+void vaapi_import_init(VaapiImport *import, VaapiDisplay *display,
+                       unsigned types);
 void vaapi_import_cleanup(VaapiImport *import);
 
 /**

@@ -702,7 +702,7 @@ uint64_t dimm_addr(QTestState *qts)
 static Hostile hostile_start_with(const char *machine, const char *more,
                                   const QVVOptions *opts)
 {
-    Hostile h = { .ram = qvv_ram_file_new(HOSTILE_RAM) };
+    Hostile h = { .ram = qvv_ram_file_new(HOSTILE_RAM, true) };
     g_autofree char *ram_args = NULL;
     g_autofree char *args = NULL;
 

@@ -139,6 +139,18 @@ def vector(clip, way):
     return f'MD5 is {answer["md5"]}, expected {clip["ffmpeg_md5"]}'
 
 
+def one_copied(path, options, *extra):
+    """A buffer that the driver refuses is copied, but not the next ones."""
+    answer = decode(path, options=options, extra=extra)
+    problem = wrong(answer, made.ffmpeg_md5(path), engine('import'))
+    if problem:
+        return problem
+    copied = stream(answer)['pixels-copied'] * answer['frames']
+    everything = stream(decode(path, 'x-path=derive'))['pixels-copied']
+    return None if copied == everything else \
+        f'{copied} bytes copied, all would be {everything}'
+
+
 #
 # Failures
 #
@@ -710,6 +722,8 @@ def encode_path_cases(coded, names):
     yield 'encode from a DMA-BUF of scattered pages', imitate, 'udmabuf', \
         *like, 'import', '--scatter'
     yield 'encode from scattered pages', *like, copied, '--scatter'
+    yield 'encode, no DMA-BUF of this RAM', imitate, 'udmabuf', *like, \
+        'import', '--unsealed'
     yield 'encode from scattered pages, forced', encode_refused, coded.short, \
         first, '', '--scatter'
     yield 'encode, no import', imitate, 'no-import', *like, copied
@@ -873,6 +887,13 @@ def imitation_cases(paths):
             'udmabuf'
         yield f'{name} in a DMA-BUF of scattered pages', through, paths[name], \
             'import', None, 'udmabuf', ['--scatter']
+    yield 'no DMA-BUF of this RAM', through, h264, 'import', None, 'udmabuf', \
+        ['--unsealed']
+    yield 'no DMA-BUF of this RAM, scattered', auto, h264, \
+        '(derive|getimage)', 'udmabuf', (), ['--unsealed', '--scatter']
+    for options in 'fail-import=20', 'fail-import=20,udmabuf':
+        yield f'a buffer that is refused, {options}', one_copied, h264, \
+            options, '--scatter' if 'udmabuf' in options else '--json'
     yield 'scattered pages without udmabuf, forced', scattered_refused, h264
     yield 'too many pages for one DMA-BUF', auto, paths['large'], \
         '(derive|getimage)', 'udmabuf', (), ['--scatter']

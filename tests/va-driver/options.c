@@ -11,6 +11,7 @@
  *   decode-ms=N         a picture takes N milliseconds more
  *   process-ms=N        so does what the video processor does
  *   no-import           surfaces cannot be made of the client's memory
+ *   fail-import=N       the N-th cannot
  *   no-import-decode    they can, but not be decoded into
  *   no-import-read      nor can the video processor read them
  *   no-derive           vaDeriveImage is not implemented
@@ -88,6 +89,7 @@ static void parse(VvOptions *o, const char *option)
         is_number(option, "decode-ms", &o->decode_ms) ||
         is_number(option, "process-ms", &o->process_ms) ||
         is_number(option, "open-times", &o->open_times) ||
+        is_number(option, "fail-import", &o->fail_import) ||
         is_number(option, "derive-pitch", &o->derive_pitch) ||
         is_string(option, "no-codec-at", &o->no_codec_at) ||
         is_string(option, "no-driver-at", &o->no_driver_at) ||

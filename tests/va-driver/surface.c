@@ -254,6 +254,8 @@ static VAStatus create_one(VvDriver *drv, const VvFormat *format,
         status = allocate(s);
     } else if (drv->options.no_import) {
         status = VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
+    } else if (++drv->imports == drv->options.fail_import) {
+        status = VA_STATUS_ERROR_INVALID_PARAMETER;
     } else if (in->memory_type == VA_SURFACE_ATTRIB_MEM_TYPE_DRM_PRIME_2) {
         status = import_prime(s, in);
     } else {

@@ -63,6 +63,7 @@ typedef struct VvOptions {
     char *no_codec_at;
     char *no_driver_at;
     unsigned open_times;
+    unsigned fail_import;
     char *stats;
     bool stats_often;
 } VvOptions;
@@ -94,6 +95,7 @@ struct VvDriver {
     uint64_t bytes;             /* of which peak_bytes is the most */
     unsigned pictures;          /* vaEndPicture of decoders and encoders */
     unsigned syncs;
+    unsigned imports;
     bool lost;                  /* the device is gone for good */
     bool no_codec;              /* this node has none */
     char vendor[128];

@@ -496,7 +496,7 @@ VVGuest *vv_guest_start(const VVGuestConfig *config, Error **errp)
     }
     g->log_fd = memfd_create("qemu-log", 0);
     g->stderr_fd = memfd_create("qemu-stderr", 0);
-    g->ram = qvv_ram_file_new(VV_RAM_SIZE);
+    g->ram = qvv_ram_file_new(VV_RAM_SIZE, !config->unsealed);
     if (g->log_fd < 0 || g->stderr_fd < 0 || !g->ram) {
         error_setg_errno(errp, errno, "cannot make the guest's memory");
         return NULL;

@@ -30,6 +30,7 @@ typedef enum VVProtocol {
  * @protocol: how the device is spoken to
  * @mmap: buffers are MMAP ones, which only VV_MEDIA on PCI has
  * @encoder: of V4L2, where a device is either: the encoder
+ * @unsealed: of RAM that /dev/udmabuf does not take
  */
 typedef struct VVGuestConfig {
     const char *machine;
@@ -41,6 +42,7 @@ typedef struct VVGuestConfig {
     VVProtocol protocol;
     bool mmap;
     bool encoder;
+    bool unsealed;
 } VVGuestConfig;
 
 /**

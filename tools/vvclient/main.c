@@ -27,6 +27,8 @@ static GOptionEntry guest_options[] = {
     { "ring", 0, 0, G_OPTION_ARG_STRING, &args.ring,
       "what virtqueues are: packed, indirect, event-idx, in-order",
       "KIND[,KIND...]" },
+    { "unsealed", 0, 0, G_OPTION_ARG_NONE, &args.unsealed,
+      "guest RAM that /dev/udmabuf does not take", NULL },
     { "json", 0, 0, G_OPTION_ARG_NONE, &args.json,
       "print one JSON object on the standard output", NULL },
     { NULL }
@@ -324,6 +326,7 @@ static const char vv_help[] =
 "                         codec object; without it the device's default\n"
 "  --ring KIND[,KIND...]  virtqueues with packed, indirect, event-idx or\n"
 "                         in-order; without it split ones\n"
+"  --unsealed             guest RAM that /dev/udmabuf does not take\n"
 "\n"
 "  'vvclient COMMAND --help' explains the rest.\n"
 "\n"

@@ -18,6 +18,7 @@ VVGuestConfig vv_guest_options(const VVArgs *args)
         .codec = args->codec,
         .ring = args->ring,
         .mmap = !g_strcmp0(args->memory, "mmap"),
+        .unsealed = args->unsealed,
     };
 
     if (args->protocol) {

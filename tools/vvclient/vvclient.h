@@ -16,6 +16,7 @@
  * @raw: name of a raw format, or NULL
  * @output: path of a .y4m, or NULL
  * @machine: see VVGuestConfig, as @transport, @codec and @ring
+ * @unsealed: see VVGuestConfig
  * @protocol: "v10", "media" or "v4l2-uapi", or NULL
  * @memory: "userptr" or "mmap", or NULL
  * @threads: of `vvclient native`
@@ -52,6 +53,7 @@ typedef struct VVArgs {
     gboolean md5;
     gboolean scatter;
     gboolean json;
+    gboolean unsealed;
     int streams;
     int threads;
     int limit;

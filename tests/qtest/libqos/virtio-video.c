@@ -95,7 +95,7 @@ static void qvv_ram_store_release16(const QVVRam *ram, uint64_t addr,
     }
 }
 
-QVVRamFile *qvv_ram_file_new(uint64_t size)
+QVVRamFile *qvv_ram_file_new(uint64_t size, bool sealed)
 {
     QVVRamFile *file;
     uint8_t *host;
@@ -104,9 +104,8 @@ QVVRamFile *qvv_ram_file_new(uint64_t size)
     if (fd < 0) {
         return NULL;
     }
-    /* As QEMU's own: /dev/udmabuf takes pages only if they stay */
     if (ftruncate(fd, size) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0) {
+        (sealed && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)) {
         close(fd);
         return NULL;
     }

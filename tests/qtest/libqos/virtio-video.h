@@ -96,8 +96,14 @@ typedef struct QVVRamFile {
     uint64_t size;
 } QVVRamFile;
 
-/* Returns NULL with errno set if there is not so much memory */
-QVVRamFile *qvv_ram_file_new(uint64_t size);
+/**
+ * qvv_ram_file_new - makes such a memory
+ * @sealed: its size can't change, as that of QEMU's own memfds; /dev/udmabuf
+ *          takes pages only if they stay
+ *
+ * Returns NULL with errno set if there is not so much memory
+ */
+QVVRamFile *qvv_ram_file_new(uint64_t size, bool sealed);
 void qvv_ram_file_free(QVVRamFile *file);
 
 /**
