@@ -42,6 +42,8 @@ typedef struct LibavDecoder LibavDecoder;
  *        format than what was before, so the decoder has to be opened again
  *        before it gets @in.  Only for formats whose frames never wait for
  *        more input.  NULL: never
+ * @replace: after an error: is there another decoder for the stream?  Returns:
+ *        true if d->codec is that one now.  NULL: never
  * @bad_input: the decoder has called @in bad, with libavcodec's @error.
  *        NULL: nothing to do
  * @good_input: it has not.  NULL: nothing to do
@@ -64,6 +66,7 @@ typedef struct LibavDecoderOps {
     enum AVPixelFormat (*get_format)(LibavDecoder *d, AVCodecContext *avctx,
                                      const enum AVPixelFormat *formats);
     bool (*must_reopen)(LibavDecoder *d, const VideoCodecInput *in);
+    bool (*replace)(LibavDecoder *d);
     void (*bad_input)(LibavDecoder *d, const VideoCodecInput *in, int error);
     void (*good_input)(LibavDecoder *d, const VideoCodecInput *in);
     void (*reset)(LibavDecoder *d);
@@ -138,6 +141,9 @@ void *libav_decoder_start(VideoCodec *codec, VideoCodecSession *s,
 void *libav_software_start(VideoCodec *codec, VideoCodecSession *s,
                            const VideoCodecParams *params,
                            const LibavOptions *options, Error **errp);
+
+/** libav_software_decoder: libavcodec's decoder in software, or NULL. */
+const AVCodec *libav_software_decoder(VideoCodedFormat format);
 
 /** libav_refuse: the stream can't be decoded; takes @reason.  Any thread. */
 void libav_refuse(LibavDecoder *d, char *reason);

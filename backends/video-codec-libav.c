@@ -81,7 +81,7 @@ static const uint32_t libav_raws[] = {
     DRM_FORMAT_NV12, DRM_FORMAT_P010, DRM_FORMAT_YUV420, DRM_FORMAT_XRGB8888,
 };
 
-static const AVCodec *libav_find_decoder(VideoCodedFormat format)
+const AVCodec *libav_software_decoder(VideoCodedFormat format)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(libav_decoders); i++) {
         if (libav_decoders[i].format == format) {
@@ -726,32 +726,11 @@ static int libav_collect(LibavDecoder *d)
     return err;
 }
 
-static int libav_submit(void *priv, const VideoCodecInput *in)
+/* Returns: 0, or libavcodec's error */
+static int libav_send(LibavDecoder *d, const VideoCodecInput *in)
 {
-    LibavDecoder *d = priv;
     int ret, err;
 
-    if (d->next_ready < d->n_ready || d->current->buf[0] || d->drain) {
-        return -EAGAIN;
-    }
-    if (!in) {
-        return libav_drain(d);
-    }
-    if (!in->size || in->size > INT_MAX / 2) {
-        return -EINVAL;         /* libavcodec takes an empty packet for EOF */
-    }
-
-    ret = libav_sort_headers(d, in);
-    if (ret) {
-        return MIN(ret, 0);
-    }
-    if (d->ops->must_reopen && d->ops->must_reopen(d, in) &&
-        !libav_reopen(d)) {
-        return -EIO;
-    }
-    if (!libav_av1_check(d, in)) {
-        return -EINVAL;
-    }
     if (d->headers->len) {
         g_byte_array_append(d->headers, in->data,
                             in->size + VIDEO_CODEC_INPUT_PADDING);
@@ -776,10 +755,51 @@ static int libav_submit(void *priv, const VideoCodecInput *in)
     d->in_flight++;
 
     err = libav_collect(d);
-    if (ret >= 0) {
-        ret = err;
+    return ret < 0 ? ret : err;
+}
+
+/* Begin again with @in and the decoder that d->codec is now. */
+static int libav_send_again(LibavDecoder *d, const VideoCodecInput *in)
+{
+    if (!libav_reopen(d)) {
+        return -EIO;
+    }
+    if (libav_sort_headers(d, in) < 0) {
+        return AVERROR(EINVAL);
+    }
+    return libav_send(d, in);
+}
+
+static int libav_submit(void *priv, const VideoCodecInput *in)
+{
+    LibavDecoder *d = priv;
+    int ret;
+
+    if (d->next_ready < d->n_ready || d->current->buf[0] || d->drain) {
+        return -EAGAIN;
+    }
+    if (!in) {
+        return libav_drain(d);
+    }
+    if (!in->size || in->size > INT_MAX / 2) {
+        return -EINVAL;         /* libavcodec takes an empty packet for EOF */
     }
 
+    ret = libav_sort_headers(d, in);
+    if (ret) {
+        return MIN(ret, 0);
+    }
+    if (d->ops->must_reopen && d->ops->must_reopen(d, in) &&
+        !libav_reopen(d)) {
+        return -EIO;
+    }
+    if (!libav_av1_check(d, in)) {
+        return -EINVAL;
+    }
+    ret = libav_send(d, in);
+    if (ret < 0 && d->ops->replace && d->ops->replace(d)) {
+        ret = libav_send_again(d, in);
+    }
     if (d->params.coded == VIDEO_CODED_AV1) {
         libav_limit_dav1d(d);
     }
@@ -1127,7 +1147,7 @@ void *libav_software_start(VideoCodec *codec, VideoCodecSession *s,
                            const VideoCodecParams *params,
                            const LibavOptions *options, Error **errp)
 {
-    const AVCodec *decoder = libav_find_decoder(params->coded);
+    const AVCodec *decoder = libav_software_decoder(params->coded);
     LibavDecoder *d;
 
     if (!decoder) {

@@ -38,6 +38,7 @@ typedef struct VaapiDecoder {
     VaapiImport import;         /* for those that it does not */
     bool forced;                /* the user has chosen the path */
     bool software;              /* this stream is decoded in software */
+    bool replace;               /* ... and needs another decoder for that */
     unsigned failures;          /* of pictures in a row */
     uint64_t bad[VAAPI_MAX_BAD];        /* timestamps, the oldest first */
     unsigned n_bad;
@@ -169,6 +170,13 @@ static bool vaapi_dec_take_pool(LibavDecoder *d, AVHWFramesContext *frames)
     return true;
 }
 
+static int vaapi_dec_depth(enum AVPixelFormat format)
+{
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(format);
+
+    return desc ? desc->comp[0].depth : 0;
+}
+
 /*
  * Make what libavcodec would make, but counted.
  * Returns: 0; -ENOSYS: the driver does not decode this; -ENOMEM: the session
@@ -185,6 +193,12 @@ static int vaapi_dec_make_pool(LibavDecoder *d, AVCodecContext *avctx)
         return -ENOSYS;
     }
     frames = (void *)ref->data;
+    /* libavcodec would make do with 8 bits where the GPU has no more */
+    if (vaapi_dec_depth(frames->sw_format) !=
+        vaapi_dec_depth(avctx->sw_pix_fmt)) {
+        av_buffer_unref(&ref);
+        return -ENOSYS;
+    }
     if (frames->initial_pool_size) {
         frames->initial_pool_size += VAAPI_EXTRA_SURFACES;
     }
@@ -233,6 +247,26 @@ static void vaapi_dec_refuse_profile(LibavDecoder *d, AVCodecContext *avctx)
                                     avctx->height));
 }
 
+/* AV1's decoder for GPUs does nothing else */
+static bool vaapi_dec_has_software(LibavDecoder *d)
+{
+    return strcmp(d->codec->name, "av1");
+}
+
+/* A decoder that vaapi_dec_get_format() has asked for */
+static bool vaapi_dec_replace(LibavDecoder *d)
+{
+    VaapiDecoder *v = d->hw;
+
+    if (!v->replace) {
+        return false;
+    }
+    v->replace = false;
+    d->codec = libav_software_decoder(d->params.coded);
+    vaapi_dec_set_engine(d);
+    return true;
+}
+
 /*
  * libavcodec asks again, without the GPU's format, if the driver would not open
  * a decoder.
@@ -276,10 +310,15 @@ static enum AVPixelFormat vaapi_dec_get_format(LibavDecoder *d,
     if (offered) {
         return AV_PIX_FMT_VAAPI;
     }
-    /* AV1's decoder has no software */
-    if (v->vaapi->fallback == VIDEO_CODEC_VAAPI_FALLBACK_SOFTWARE &&
-        software != AV_PIX_FMT_NONE && d->params.coded != VIDEO_CODED_AV1) {
-        return software;
+    if (v->vaapi->fallback == VIDEO_CODEC_VAAPI_FALLBACK_SOFTWARE) {
+        if (vaapi_dec_has_software(d)) {
+            if (software != AV_PIX_FMT_NONE) {
+                return software;
+            }
+        } else if (libav_software_decoder(d->params.coded)) {
+            v->replace = true;
+            return AV_PIX_FMT_NONE;
+        }
     }
     vaapi_dec_refuse_profile(d, avctx);
     return AV_PIX_FMT_NONE;
@@ -550,6 +589,7 @@ static const LibavDecoderOps vaapi_decoder_ops = {
     .open = vaapi_dec_open,
     .get_format = vaapi_dec_get_format,
     .must_reopen = vaapi_dec_must_reopen,
+    .replace = vaapi_dec_replace,
     .bad_input = vaapi_dec_bad_input,
     .good_input = vaapi_dec_good_input,
     .reset = vaapi_dec_reset,

@@ -919,6 +919,10 @@ def imitation_cases(paths):
     yield 'a profile is missing, fallback', imitate, \
         'no-profile=HEVCMain10', software, paths['hevc-10'], \
         "libavcodec hevc, as the GPU can't"
+    yield '10 bits of av1 are missing', imitate, 'no-deep', refused, \
+        paths['av1-10'], 'does not decode profile'
+    yield '10 bits of av1 are missing, fallback', imitate, 'no-deep', \
+        software, paths['av1-10'], "libavcodec libdav1d, as the GPU can't"
     yield 'a format is missing', imitate, 'no-profile=VP9Profile0', refused, \
         paths['vp9'], 'cannot decode'
     yield 'a format is missing, fallback', imitate, 'no-profile=VP9Profile0', \

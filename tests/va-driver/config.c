@@ -38,6 +38,11 @@ static const Profile profiles[] = {
                      VA_RT_FORMAT_RGB32 },
 };
 
+static uint32_t rt_formats(VvDriver *drv, const Profile *p)
+{
+    return p->rt_format & ~(drv->options.no_deep ? VA_RT_FORMAT_YUV420_10 : 0);
+}
+
 static const Profile *find_profile(VvDriver *drv, VAProfile profile)
 {
     const char *name = vaProfileStr(profile) + strlen("VAProfile");
@@ -180,7 +185,7 @@ static uint32_t attribute(VvDriver *drv, const Profile *p,
 {
     switch (type) {
     case VAConfigAttribRTFormat:
-        return p->rt_format;
+        return rt_formats(drv, p);
     case VAConfigAttribMaxPictureWidth:
         return drv->options.max_width;
     case VAConfigAttribMaxPictureHeight:
@@ -227,7 +232,7 @@ static VAStatus create_config(VADriverContextP va, VAProfile profile,
         switch (list[i].type) {
         case VAConfigAttribRTFormat:
             rt = list[i].value;
-            if (!(rt & p->rt_format)) {
+            if (!(rt & rt_formats(drv, p))) {
                 status = VA_STATUS_ERROR_UNSUPPORTED_RT_FORMAT;
             }
             break;
@@ -250,7 +255,7 @@ static VAStatus create_config(VADriverContextP va, VAProfile profile,
     config = vv_object_new(drv, VV_CONFIG, sizeof(*config), NULL);
     config->profile = profile;
     config->entrypoint = entrypoint;
-    config->rt_format = rt ? rt : p->rt_format;
+    config->rt_format = rt ? rt : rt_formats(drv, p);
     config->rate_control = rc ? rc : VA_RC_CQP;
     config->packed_headers = packed;
     *id = config->obj.id;

@@ -19,6 +19,7 @@
  *   derive-pitch=N      lines of surfaces begin at multiples of N bytes
  *   no-profile=NAME     this profile is missing (H264High, VP9Profile0, ...);
  *                       can be given several times
+ *   no-deep             nothing has 10 bits
  *   no-encode           there are no encoders
  *   b-frames            encoders of H.264 and HEVC say that they have B frames,
  *                       but code these as P frames, in coding order
@@ -78,6 +79,7 @@ static void parse(VvOptions *o, const char *option)
         is_flag(option, "no-import-read", &o->no_import_read) ||
         is_flag(option, "no-derive", &o->no_derive) ||
         is_flag(option, "derive-tiled", &o->derive_tiled) ||
+        is_flag(option, "no-deep", &o->no_deep) ||
         is_flag(option, "no-encode", &o->no_encode) ||
         is_flag(option, "b-frames", &o->b_frames) ||
         is_flag(option, "udmabuf", &o->udmabuf) ||

@@ -56,6 +56,7 @@ typedef struct VvOptions {
     bool no_import_read;
     bool no_derive;
     bool derive_tiled;
+    bool no_deep;
     bool no_encode;
     bool b_frames;
     bool udmabuf;               /* preload.c's */
