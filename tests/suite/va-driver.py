@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-# The software VA driver, by clients that know nothing of it: ffmpeg, vainfo.
+# The software VA driver, by clients that know nothing of it: ffmpeg, vainfo,
+# and the elements of GStreamer's plugin "va".
 #
 # What decodes to the right MD5 here is not tuned to our own client.  The
 # driver's counts tell that it was used, as ffmpeg decodes in software where a
@@ -9,6 +10,7 @@
 import itertools
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -56,6 +58,8 @@ MADE = {
     'av1-segments.mkv': [*LIBAOM, '-usage', 'realtime', '-aom-params',
                          'aq-mode=3'],
     'hevc.mp4': ['-c:v', 'libx265', '-x265-params', 'log-level=none'],
+    'hevc-10.mp4': ['-c:v', 'libx265', '-x265-params', 'log-level=none',
+                    '-pix_fmt', 'yuv420p10le'],
     'mpeg2.m2v': ['-c:v', 'mpeg2video', '-bf', '2'],
     'mjpeg.avi': ['-c:v', 'mjpeg', '-pix_fmt', 'yuvj420p'],
 }
@@ -73,6 +77,19 @@ ENCODERS = (
     ('vp9_vaapi', ['-b:v', '400k', '-maxrate', '400k'], 'ivf', 33, 400),
     ('mjpeg_vaapi', ['-global_quality', '80'], 'mjpeg', 33, None),
 )
+# GStreamer's demuxer, parser and decoder for a clip
+GST_DECODERS = {
+    'h264.mp4': ('qtdemux', 'h264parse', 'vah264dec'),
+    'hevc.mp4': ('qtdemux', 'h265parse', 'vah265dec'),
+    'hevc-10.mp4': ('qtdemux', 'h265parse', 'vah265dec'),
+    'vp8.webm': ('matroskademux', 'vavp8dec'),
+    'vp9.webm': ('matroskademux', 'vp9parse', 'vavp9dec'),
+    'av1.mp4': ('qtdemux', 'av1parse', 'vaav1dec'),
+    'av1-10.mp4': ('qtdemux', 'av1parse', 'vaav1dec'),
+    'mpeg2.m2v': ('mpegvideoparse', 'vampeg2dec'),
+    'mjpeg.avi': ('avidemux', 'jpegparse', 'vajpegdec'),
+}
+GST_ENCODERS = {'vah264enc': 'h264', 'vah265enc': 'hevc'}
 FRAMES = 30
 numbers = itertools.count()
 
@@ -83,7 +100,8 @@ def va(*args, options=''):
     result = run(*args, env={
         **os.environ, 'LIBVA_DRIVERS_PATH': str(DRIVER),
         'LIBVA_DRIVER_NAME': 'vvsw', 'LIBVA_MESSAGING_LEVEL': '0',
-        'LD_PRELOAD': str(DRIVER / 'libvvsw-preload.so'),
+        'LD_PRELOAD': f'{DRIVER}/libvvsw-preload.so:{DRIVER}/libvvsw-gudev.so',
+        'GST_REGISTRY': os.path.join(TMP, 'gst-registry'),
         'VVSW_OPTIONS': f'{options},stats={stats}'})
     counts = {}
     if os.path.exists(stats):
@@ -195,6 +213,10 @@ def encode(source, size, encoder, options, suffix, least, rate):
     result, counts = encode_to(source, encoder, options, out)
     if result.returncode or counts.get('encoded') != FRAMES or counts['failed']:
         return f'the driver says {counts}\n{result.stderr}'
+    return encoded(source, size, out, least, rate)
+
+
+def encoded(source, size, out, least, rate):
     said = run('ffprobe', '-v', 'error', '-count_frames', '-show_entries',
                'stream=width,height,nb_read_frames', '-of', 'csv=p=0', out)
     want = f'{size.replace("x", ",")},{FRAMES}'
@@ -207,6 +229,59 @@ def encode(source, size, encoder, options, suffix, least, rate):
     if rate and not rate * 0.5 < kbits < rate * 1.6:
         return f'{kbits} kbit/s instead of {rate}'
     return None
+
+
+def gst(*elements):
+    """A pipeline; elements with properties are lists of words."""
+    words = []
+    for element in elements:
+        words += ['!', *([element] if isinstance(element, str) else element)]
+    return va('gst-launch-1.0', '-q', *words[1:])
+
+
+def gst_decode(path, pix_fmt, elements):
+    out = os.path.join(TMP, f'gst-{next(numbers)}.yuv')
+    result, counts = gst(['filesrc', f'location={path}'], *elements,
+                         ['filesink', f'location={out}'])
+    if result.returncode or counts.get('decoded') != FRAMES or counts['failed']:
+        return f'the driver says {counts}\n{result.stderr}'
+    want = ffmpeg('-i', path, '-vf', 'scale=in_range=pc:out_range=pc,format='
+                  f'{SURFACES[pix_fmt].replace("p010", "p010le")}',
+                  '-f', 'rawvideo', f'{out}.want')
+    if want.returncode:
+        return want.stderr
+    same = Path(out).read_bytes() == Path(f'{out}.want').read_bytes()
+    return None if same else 'frames are not those of ffmpeg'
+
+
+def gst_encode(source, size, element, suffix):
+    out = os.path.join(TMP, f'gst-{next(numbers)}.{suffix}')
+    result, counts = gst(['filesrc', f'location={source}'], 'y4mdec',
+                         'videoconvert', 'video/x-raw,format=NV12', element,
+                         ['filesink', f'location={out}'])
+    if result.returncode or counts.get('encoded') != FRAMES or counts['failed']:
+        return f'the driver says {counts}\n{result.stderr}'
+    return encoded(source, size, out, 38, None)
+
+
+def gst_cases(tap, source, size, made):
+    """Those of which there are elements; others are skipped."""
+    found = ''
+    if shutil.which('gst-inspect-1.0'):
+        # This makes the registry, too, before there are two at once
+        found = va('gst-inspect-1.0', 'va')[0].stdout
+    for name, elements in GST_DECODERS.items():
+        if f' {elements[-1]}:' in found:
+            yield f'GStreamer {elements[-1]}, {name}', gst_decode, made[name], \
+                made_of(name)[1], elements
+        else:
+            tap.skip(f'GStreamer, {name}', f'there is no {elements[-1]}')
+    for element, suffix in GST_ENCODERS.items():
+        if f' {element}:' in found:
+            yield f'GStreamer {element}', gst_encode, source, size, element, \
+                suffix
+        else:
+            tap.skip(f'GStreamer, {suffix}', f'there is no {element}')
 
 
 def client(test, options=''):
@@ -272,7 +347,7 @@ def knob_cases(source, clip):
 
 
 def client_cases():
-    for test in 'export', 'export-map', 'import':
+    for test in 'export', 'export-map', 'import', 'layout':
         yield f'client: {test}', client, test
     for knob in ('no-import', 'no-import-decode', 'no-import-read',
                  'no-derive', 'derive-tiled'):
@@ -316,6 +391,7 @@ def main():
     tap.run_all([(f'{encoder} {" ".join(options)}', encode, source, size,
                   encoder, options, *rest)
                  for encoder, options, *rest in ENCODERS])
+    tap.run_all(gst_cases(tap, source, size, made))
     tap.run_all(client_cases())
     tap.run_all(knob_cases(source, made['h264.mp4']))
     tap.run_all(clip_cases())

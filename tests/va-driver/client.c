@@ -432,6 +432,29 @@ static void test_no_derive(void)
     CHECK(holds(surface, &nv12, 8));
 }
 
+/*
+ * An image of a surface has its planes where any other of this size has them,
+ * which GStreamer 1.22 relies on
+ */
+static void test_layout(void)
+{
+    const int width = 322, height = 182;
+    VAImageFormat format = { .fourcc = VA_FOURCC_NV12 };
+    VAImage derived, made;
+    VASurfaceID surface;
+
+    OK(vaCreateSurfaces(dpy, VA_RT_FORMAT_YUV420, width, height, &surface, 1,
+                        NULL, 0));
+    OK(vaDeriveImage(dpy, surface, &derived));
+    OK(vaCreateImage(dpy, &format, width, height, &made));
+    CHECK(made.width == width && made.height == height);
+    CHECK(made.data_size == derived.data_size);
+    for (unsigned p = 0; p < 2; p++) {
+        CHECK(made.offsets[p] == derived.offsets[p]);
+        CHECK(made.pitches[p] == derived.pitches[p]);
+    }
+}
+
 static void test_derive_tiled(void)
 {
     VASurfaceID surface = new_surface(&nv12);
@@ -475,6 +498,7 @@ int main(int argc, char **argv)
         { "no-import", test_no_import },
         { "no-import-decode", test_no_import_decode },
         { "no-import-read", test_no_import_read },
+        { "layout", test_layout },
         { "no-derive", test_no_derive },
         { "derive-tiled", test_derive_tiled },
         { "process-ms", test_process_ms },

@@ -56,9 +56,14 @@ static VAStatus create_image(VADriverContextP va, VAImageFormat *want,
     }
     image = image_new(drv, f, width, height);
     i = &image->image;
+    /*
+     * In blocks, like surfaces: GStreamer 1.22 looks for the planes of a
+     * derived image where those of one that is made are
+     */
+    width = (width + 15) & ~15;
+    height = (height + 15) & ~15;
     for (unsigned p = 0; p < f->planes; p++) {
-        unsigned w = (width + (1u << f->shift[p]) - 1) >> f->shift[p];
-        unsigned h = (height + (1u << f->shift[p]) - 1) >> f->shift[p];
+        unsigned w = width >> f->shift[p], h = height >> f->shift[p];
 
         i->pitches[p] = (w * f->bytes[p] + 63) & ~63u;
         i->offsets[p] = i->data_size;

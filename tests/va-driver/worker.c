@@ -224,6 +224,7 @@ GArray *vv_job_slices(const VvJob *job, size_t param_size)
 {
     g_autoptr(GArray) slices = g_array_new(false, false, sizeof(VvSlice));
     const VvParam *p, *d;
+    uint64_t bytes;
 
     for (unsigned n = 0;
          (p = vv_job_nth(job, VASliceParameterBufferType, n)); n++) {
@@ -231,6 +232,7 @@ GArray *vv_job_slices(const VvJob *job, size_t param_size)
         if (!d || p->size < param_size) {
             return NULL;
         }
+        bytes = (uint64_t)d->size * d->elements;
         for (unsigned i = 0; i < p->elements; i++) {
             /* All codecs' begin like this */
             const VASliceParameterBufferBase *base =
@@ -241,9 +243,15 @@ GArray *vv_job_slices(const VvJob *job, size_t param_size)
                 .size = base->slice_data_size,
             };
 
-            if ((uint64_t)base->slice_data_offset + base->slice_data_size >
-                (uint64_t)d->size * d->elements) {
+            if (base->slice_data_offset > bytes) {
                 return NULL;
+            }
+            /* GStreamer's size of VP8's counts what is before the offset */
+            if (slice.size > bytes - base->slice_data_offset) {
+                if (job->ctx->config->profile != VAProfileVP8Version0_3) {
+                    return NULL;
+                }
+                slice.size = bytes - base->slice_data_offset;
             }
             g_array_append_val(slices, slice);
         }
