@@ -172,6 +172,13 @@ def quality(said, what):
               f'{native[plane]:.2f}')
 
 
+def ffmpeg_psnr(out, clip):
+    """Frames are taken in order, whatever times they have."""
+    result = run('ffmpeg', '-v', 'info', '-r', FPS, '-i', out, '-i', clip,
+                 '-lavfi', 'psnr', '-f', 'null', '-')
+    return float(re.search(r'average:([0-9.]+)', result.stderr)[1])
+
+
 def basic(clips, codec, options):
     """Frames, bits a second, quality; and ffmpeg's own idea of quality."""
     extension, kbit = CODECS[codec]
@@ -189,9 +196,7 @@ def basic(clips, codec, options):
           f'{said["native"]["psnr"]["all"]:.2f}', flush=True)
     # It takes some seconds until a beginning does not count any more
     check(SECONDS < 10 or near(rate, kbit, 10), f'{rate:.1f} kbit/s')
-    result = run('ffmpeg', '-v', 'info', '-r', FPS, '-i', out, '-i',
-                 clips.plain, '-lavfi', 'psnr', '-f', 'null', '-')
-    psnr = float(re.search(r'average:([0-9.]+)', result.stderr)[1])
+    psnr = ffmpeg_psnr(out, clips.plain)
     check(abs(psnr - said['psnr']['all']) < 0.1,
           f'PSNR is {said["psnr"]["all"]}, ffmpeg says {psnr}')
 

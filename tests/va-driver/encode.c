@@ -27,6 +27,7 @@ typedef struct Settings {
     uint32_t buffer_bits;
     uint32_t fps_num;
     uint32_t fps_den;
+    int level;                  /* in the codec's units; 0: the encoder's own */
 } Settings;
 
 struct VvEncoder {
@@ -141,6 +142,7 @@ static VAStatus read_h264(VvEncoder *enc, const VvJob *job, bool *key)
             set->height -= 2 * (seq->frame_crop_top_offset +
                                 seq->frame_crop_bottom_offset);
         }
+        set->level = seq->level_idc;
         set_rate(set, seq->bits_per_second);
     }
     *key = pic->pic_fields.bits.idr_pic_flag || slice->slice_type % 5 == 2;
@@ -195,6 +197,7 @@ static VAStatus read_hevc(VvEncoder *enc, const VvJob *job, bool *key)
     if (seq) {
         enc->set.width = seq->pic_width_in_luma_samples;
         enc->set.height = seq->pic_height_in_luma_samples;
+        enc->set.level = seq->general_level_idc;
         crop_hevc(&enc->set, job);
         set_rate(&enc->set, seq->bits_per_second);
     }
@@ -364,8 +367,11 @@ static void open_rate(VvEncoder *enc, uint32_t rate_control)
 static void open_options(VvEncoder *enc, const VvConfig *config,
                          AVDictionary **opts)
 {
+    g_autofree char *level = NULL;
+
     switch (enc->av->codec_id) {
     case AV_CODEC_ID_H264:
+        enc->av->level = enc->set.level ? enc->set.level : FF_LEVEL_UNKNOWN;
         av_dict_set(opts, "preset", "veryfast", 0);
         av_dict_set(opts, "tune", "zerolatency", 0);
         av_dict_set(opts, "forced-idr", "1", 0);
@@ -381,6 +387,11 @@ static void open_options(VvEncoder *enc, const VvConfig *config,
         av_dict_set(opts, "forced-idr", "1", 0);
         av_dict_set(opts, "x265-params", "scenecut=0:frame-threads=1:pools=none"
                     ":repeat-headers=1:info=0:log-level=none", 0);
+        /* x265 promises none for constant quantizers, which may be too fine */
+        if (!(config->rate_control & VA_RC_CQP)) {
+            level = g_strdup_printf(":level-idc=%d", enc->set.level / 3);
+            av_dict_set(opts, "x265-params", level, AV_DICT_APPEND);
+        }
         break;
     case AV_CODEC_ID_VP8:
     case AV_CODEC_ID_VP9:
