@@ -196,6 +196,21 @@ def failed_once(path, options, *extra):
         f'{frames}; errors: {answer["errors"]}'
 
 
+def one_of_two(path, options, *props):
+    """What fails for one stream the other does not notice."""
+    answer = decode(path, *props, options=options, extra=['--streams', '2'])
+    md5 = made.ffmpeg_md5(path)
+    good = [i for i, found in enumerate(answer.get('md5s', []))
+            if found == md5]
+    if answer['ok'] or len(good) != 1:
+        return f'MD5s of frames are not {md5} for one stream: {answer}'
+    lost = [text for text in answer['errors']
+            if text.startswith(f'stream {1 - good[0]}: ')]
+    others = [text for text in answer['errors']
+              if text not in lost and not text.startswith('the frames of')]
+    return None if len(lost) == 1 and not others else f'{answer["errors"]}'
+
+
 def device_loss(good, victim, options):
     """The stream fails, QEMU lives, and the next stream opens the GPU anew."""
     result = vvclient('survive', good, victim, '--codec', OBJECT,
@@ -817,11 +832,11 @@ def encode_path_cases(coded, names):
         first, copied
 
 
-def encode_failure(coded, codec, extension, options):
+def encode_failure(coded, codec, extension, options, *props):
     """A frame without data, then a key frame."""
     out = enc.path(f'gpu-{options}.{extension}')
     result = vvclient('encode', coded.short, '-c', codec, '--json', '--codec',
-                      OBJECT, '-o', out, options=options)
+                      ','.join([OBJECT, *props]), '-o', out, options=options)
     answer = said(result)
     enc.check(not answer['ok'], 'nobody has noticed')
     types = enc.frames(out)
@@ -901,6 +916,9 @@ def encoder_cases(coded, names, paths):
     for how in 'lose-device', 'fail-all-after':
         yield f'{first}: the GPU is lost, {how}', encode_loss, coded, first, \
             f'{how}=20'
+    # No sync but the encoder's own is where the CPU copies
+    yield f'{first}: a failure behind its back', encode_failure, coded, first, \
+        ENCODERS[first], 'fail-sync=30', 'x-path=derive'
     for name in ('h264', 'vp9')[:1 if QUICK else 2]:
         yield f'transcode {name} to {first}', transcode, paths[name], first, \
             f'transcoded-{name}.{ENCODERS[first]}'
@@ -1029,6 +1047,13 @@ def imitation_cases(paths):
         # With import, each second one is that of the GPU's copy
         yield f'a picture that fails, {way}', failed_frames, paths['plain'], \
             f'fail-sync={60 if way == "import" else 30}', 1, f'x-path={way}'
+    yield 'a picture of one of two streams is refused', one_of_two, \
+        paths['plain'], 'fail-end-picture=20'
+    yield 'a picture of one of two streams fails', one_of_two, \
+        paths['plain'], 'fail-sync=30', 'x-path=derive'
+    for way in PATHS:
+        yield f'a slow decoder is waited for, {way}', through, \
+            paths['plain'], way, None, 'decode-ms=10'
     for way in PATHS:
         # What takes time is the copy that the GPU makes, or the picture
         slow = 'process-ms=20' if way == 'import' else 'decode-ms=200'

@@ -182,6 +182,16 @@ static unsigned vv_report_errors(const VVArgs *args, const VVMedia *media,
     return n;
 }
 
+static QList *vv_md5s_json(const VVSink *sink, int streams)
+{
+    QList *list = qlist_new();
+
+    for (int i = 0; i < streams; i++) {
+        qlist_append_str(list, g_checksum_get_string(sink->md5[i]));
+    }
+    return list;
+}
+
 static void vv_report_json(const VVArgs *args, const VVMedia *media,
                            const VVGuest *g, const VVDecodeResult *r,
                            const VVSink *sink, unsigned errors, QList *list)
@@ -204,6 +214,7 @@ static void vv_report_json(const VVArgs *args, const VVMedia *media,
     vv_put_number(dict, "fps", vv_fps(r->frames, r->seconds), 3);
     if (sink->md5) {
         qdict_put_str(dict, "md5", g_checksum_get_string(sink->md5[0]));
+        qdict_put(dict, "md5s", vv_md5s_json(sink, args->streams));
     }
     qdict_put_int(dict, "n_errors", errors);
     qdict_put(dict, "errors", list);
