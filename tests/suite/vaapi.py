@@ -289,19 +289,16 @@ def not_opened(node, texts, **env):
 
 
 def caps(options, *props):
-    """Coded formats, and the raw formats that they go with."""
+    """Coded formats, and the raw formats that they go with; sizes of these;
+    controls of encoders and their values."""
     answer = said(vvclient('caps', '--json', '--codec',
                            ','.join([OBJECT, *props]), options=options))
-    return {way: {coded['format']: coded[way] for coded in answer['coded']
-                  if way in coded} for way in ('decodes_to', 'encodes_from')}
-
-
-def capabilities(options, *props):
-    """The controls of each encoder, and their values."""
-    answer = said(vvclient('caps', '--json', '--codec',
-                           ','.join([OBJECT, *props]), options=options))
-    return {coded['format']: coded['controls'] for coded in answer['coded']
-            if 'encodes_from' in coded}
+    found = {way: {coded['format']: coded[way] for coded in answer['coded']
+                   if way in coded}
+             for way in ('decodes_to', 'encodes_from', 'controls')}
+    found['sizes'] = {raw['format']: (raw['width'], raw['height'])
+                      for raw in answer['raw']}
+    return found
 
 
 def same_caps(options, change, *props):
@@ -320,17 +317,56 @@ def without(coded):
     return change
 
 
-def without_deep(coded):
+def without_deep(coded, *ways):
     """The driver has only 8 bits of it."""
     def change(all_caps):
-        for formats in all_caps.values():
-            if coded in formats:
-                formats[coded].remove('P010')
+        for way in ways or ('decodes_to', 'encodes_from'):
+            if coded in all_caps[way]:
+                all_caps[way][coded].remove('P010')
+        all_caps['controls'][coded]['profile'].remove('main10')
     return change
 
 
 def without_encoders(all_caps):
-    all_caps['encodes_from'] = {}
+    all_caps['encodes_from'] = all_caps['controls'] = {}
+
+
+def without_encoder(coded):
+    """It is only decoded."""
+    def change(all_caps):
+        for way in 'encodes_from', 'controls':
+            del all_caps[way][coded]
+    return change
+
+
+def without_encoder_profile(coded, profile):
+    def change(all_caps):
+        all_caps['controls'][coded]['profile'].remove(profile)
+    return change
+
+
+def without_mode(mode):
+    """Encoders have only the other bitrate mode."""
+    def change(all_caps):
+        for controls in all_caps['controls'].values():
+            controls['bitrate-mode'].remove(mode)
+    return change
+
+
+def without_rates(all_caps):
+    for controls in all_caps['controls'].values():
+        del controls['bitrate-mode'], controls['bitrate']
+
+
+def with_size(width, height):
+    def change(all_caps):
+        for sizes in all_caps['sizes'].values():
+            sizes[0]['max'], sizes[1]['max'] = width, height
+    return change
+
+
+def same(all_caps):
+    """The driver has the same in another way."""
 
 
 def with_software(all_caps):
@@ -718,6 +754,37 @@ def rate_modes(coded, codec, extension):
               f'{kbits} kbit')
 
 
+def less(clip, codec, extension, options, *args):
+    """On a GPU that has less, or has it in another way."""
+    out = enc.path(f'with-{codec}-{options}{"".join(args)}.{extension}')
+    answer = encode_way(clip, codec, 'import', '--raw', 'nv12', *args, out=out,
+                        options=options)
+    enc.check(len(enc.frames(out)) == 60, f'frames are {enc.frames(out)}')
+    enc.check(answer['psnr']['all'] > 30, f'PSNR is {answer["psnr"]}')
+    return answer, out
+
+
+def encode_with(*args):
+    less(*args)
+
+
+def other_profile(clip, options, profile):
+    """The best that there is without the usual one."""
+    answer, out = less(clip, 'h264', 'h264', options)
+    enc.check_header(answer, bitstream.read(out, 'h264'), 0, profile=profile)
+
+
+def only_modes(clip, codec, extension):
+    """Who asks for the bitrate mode that is not there gets, and is told of,
+    the other one."""
+    for options, mode in ('no-cbr', 'vbr'), ('no-vbr', 'cbr'):
+        for asked in 'vbr', 'cbr':
+            answer, _ = less(clip, codec, extension, options,
+                             '--bitrate-mode', asked)
+            found = enc.answered(answer, 0, 'bitrate-mode')
+            enc.check(found == mode, f'{asked} is {found} with {options}')
+
+
 def headers(coded, codec, extension, profile, level):
     """What is asked for, or what the device says, is in the stream."""
     out = enc.path(f'gpu-headers-{codec}-{profile}.{extension}')
@@ -889,7 +956,7 @@ def encoder_cases(coded, names, paths):
     for codec in names:
         extension = ENCODERS[codec]
         yield f'encode {codec}', encodes, coded, codec, extension, 'cbr'
-        controls = capabilities('')[codec]
+        controls = caps('')['controls'][codec]
         for profile in controls['profile']:
             yield f'{codec} of profile {profile}', headers, coded, codec, \
                 extension, profile, controls.get('level', [None] * 4)[-4]
@@ -908,20 +975,33 @@ def encoder_cases(coded, names, paths):
         yield f'{codec}: without delay', in_turn, 'encode', coded.short, '-c', \
             codec
     first = names[0]
-    yield f'{first}: a failure', encode_failure, coded, first, \
-        ENCODERS[first], 'fail-end-picture=20'
+    for name in ('h264', 'vp9')[:1 if QUICK else 2]:
+        yield f'transcode {name} to {first}', transcode, paths[name], first, \
+            f'transcoded-{name}.{ENCODERS[first]}'
+
+
+def encoder_imitation_cases(coded, names):
+    for codec in names[:1] if QUICK else names:
+        yield f'{codec}: CQP only', encode_with, coded.short, codec, \
+            ENCODERS[codec], 'cqp-only'
+    first, extension = names[0], ENCODERS[names[0]]
+    yield f'{first}: a failure', encode_failure, coded, first, extension, \
+        'fail-end-picture=20'
+    # No sync but the encoder's own is where the CPU copies
+    yield f'{first}: a failure behind its back', encode_failure, coded, first, \
+        extension, 'fail-sync=30', 'x-path=derive'
     if first == 'h264':
         yield f'{first}: a failure of B frames', encode_all_lost, coded, \
             first
     for how in 'lose-device', 'fail-all-after':
         yield f'{first}: the GPU is lost, {how}', encode_loss, coded, first, \
             f'{how}=20'
-    # No sync but the encoder's own is where the CPU copies
-    yield f'{first}: a failure behind its back', encode_failure, coded, first, \
-        ENCODERS[first], 'fail-sync=30', 'x-path=derive'
-    for name in ('h264', 'vp9')[:1 if QUICK else 2]:
-        yield f'transcode {name} to {first}', transcode, paths[name], first, \
-            f'transcoded-{name}.{ENCODERS[first]}'
+    yield f'{first}: CBR only, VBR only', only_modes, coded.short, first, \
+        extension
+    yield f'{first}: low power', encode_with, coded.short, first, extension, \
+        'low-power'
+    yield 'h264: without its usual profile', other_profile, coded.short, \
+        'no-encode-profile=H264High', 'main'
 
 
 #
@@ -1010,6 +1090,20 @@ def imitation_cases(paths):
     yield 'caps without 10 bits', same_caps, 'no-profile=HEVCMain10', \
         without_deep('hevc')
     yield 'caps without encoders', same_caps, 'no-encode', without_encoders
+    yield 'caps without encoders of a profile', same_caps, \
+        'no-encode-profile=H264High', without_encoder_profile('h264', 'high')
+    yield 'caps without encoders of 10 bits', same_caps, \
+        'no-encode-profile=HEVCMain10', without_deep('hevc', 'encodes_from')
+    yield 'caps without an encoder', same_caps, ','.join(
+        f'no-encode-profile=H264{name}'
+        for name in ('ConstrainedBaseline', 'Main', 'High')), \
+        without_encoder('h264')
+    yield 'caps without CBR', same_caps, 'no-cbr', without_mode('cbr')
+    yield 'caps without VBR', same_caps, 'no-vbr', without_mode('vbr')
+    yield 'caps with CQP only', same_caps, 'cqp-only', without_rates
+    yield 'caps with low power encoders', same_caps, 'low-power', same
+    yield 'caps of small sizes', same_caps, 'max-size=336x192', \
+        with_size(336, 192)
     yield 'caps with fallback', same_caps, '', with_software, \
         'fallback=software'
     yield 'h264 without delay', in_turn, 'decode', paths['plain']
@@ -1200,6 +1294,8 @@ def main():
     if names and all(vars(coded).values()):
         checked(tap, encoder_cases(coded, names, paths))
         checked(tap, encode_path_cases(coded, names))
+        if not REAL:
+            checked(tap, encoder_imitation_cases(coded, names))
     else:
         tap.skip('encoders', 'the driver has none')
     tap.exit()

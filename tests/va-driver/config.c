@@ -43,17 +43,23 @@ static uint32_t rt_formats(VvDriver *drv, const Profile *p)
     return p->rt_format & ~(drv->options.no_deep ? VA_RT_FORMAT_YUV420_10 : 0);
 }
 
-static const Profile *find_profile(VvDriver *drv, VAProfile profile)
+static bool is_named(const GPtrArray *names, VAProfile profile)
 {
     const char *name = vaProfileStr(profile) + strlen("VAProfile");
 
-    if (drv->no_codec && profile != VAProfileNone) {
-        return NULL;
-    }
-    for (unsigned i = 0; i < drv->options.no_profile->len; i++) {
-        if (!strcmp(drv->options.no_profile->pdata[i], name)) {
-            return NULL;
+    for (unsigned i = 0; i < names->len; i++) {
+        if (!strcmp(names->pdata[i], name)) {
+            return true;
         }
+    }
+    return false;
+}
+
+static const Profile *find_profile(VvDriver *drv, VAProfile profile)
+{
+    if (is_named(drv->options.no_profile, profile) ||
+        (drv->no_codec && profile != VAProfileNone)) {
+        return NULL;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(profiles); i++) {
         const VvCodec *codec = vv_codec_of(profiles[i].profile);
@@ -70,11 +76,24 @@ static const Profile *find_profile(VvDriver *drv, VAProfile profile)
 static VAEntrypoint encoder_of(VvDriver *drv, const Profile *p)
 {
     if (!p->rate_control || drv->options.no_encode ||
+        is_named(drv->options.no_encode_profile, p->profile) ||
         !avcodec_find_encoder_by_name(p->encoder)) {
         return 0;
     }
-    return p->profile == VAProfileJPEGBaseline ? VAEntrypointEncPicture :
+    if (p->profile == VAProfileJPEGBaseline) {
+        return VAEntrypointEncPicture;
+    }
+    return drv->options.low_power ? VAEntrypointEncSliceLP :
         VAEntrypointEncSlice;
+}
+
+static uint32_t rate_control(VvDriver *drv, const Profile *p)
+{
+    const VvOptions *o = &drv->options;
+
+    return p->rate_control &
+        ~((o->no_cbr || o->cqp_only ? VA_RC_CBR : 0) |
+          (o->no_vbr || o->cqp_only ? VA_RC_VBR : 0));
 }
 
 static bool has_entrypoint(VvDriver *drv, const Profile *p, VAEntrypoint e)
@@ -88,6 +107,7 @@ static bool has_entrypoint(VvDriver *drv, const Profile *p, VAEntrypoint e)
 bool vv_config_is_encoder(const VvConfig *config)
 {
     return config->entrypoint == VAEntrypointEncSlice ||
+        config->entrypoint == VAEntrypointEncSliceLP ||
         config->entrypoint == VAEntrypointEncPicture;
 }
 
@@ -160,7 +180,7 @@ static uint32_t encoder_attribute(VvDriver *drv, const Profile *p,
 
     switch (type) {
     case VAConfigAttribRateControl:
-        return p->rate_control;
+        return rate_control(drv, p);
     case VAConfigAttribEncPackedHeaders:
         /* The encoders write their own; HEVC's window is in the client's only */
         return is_hevc(p->profile) ? VA_ENC_PACKED_HEADER_SEQUENCE :
@@ -195,8 +215,7 @@ static uint32_t attribute(VvDriver *drv, const Profile *p,
             VA_ATTRIB_NOT_SUPPORTED;
     default:
         return entrypoint == encoder_of(drv, p) ?
-            encoder_attribute(drv, p, type) :
-            VA_ATTRIB_NOT_SUPPORTED;
+            encoder_attribute(drv, p, type) : VA_ATTRIB_NOT_SUPPORTED;
     }
 }
 
@@ -238,7 +257,7 @@ static VAStatus create_config(VADriverContextP va, VAProfile profile,
             break;
         case VAConfigAttribRateControl:
             rc = list[i].value;
-            if (rc & ~p->rate_control) {
+            if (rc & ~rate_control(drv, p)) {
                 status = VA_STATUS_ERROR_INVALID_CONFIG;
             }
             break;

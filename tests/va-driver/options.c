@@ -26,6 +26,10 @@
  *   no-codec-at=PATH    the node that is PATH has no profile at all
  *   no-driver-at=PATH   it can't be opened
  *   open-times=N        no display is opened after the N-th of the process
+ *   no-encode-profile=NAME  none of this profile, as with no-profile
+ *   no-cbr, no-vbr      encoders have no constant or no variable bitrate
+ *   cqp-only            nor any other
+ *   low-power           encoders are those of VAEntrypointEncSliceLP
  *   udmabuf             there is a /dev/udmabuf, see preload.c
  *   max-size=WxH        neither decoders nor encoders do more
  *   stats=FILE          vaTerminate appends a line of counts to FILE
@@ -82,6 +86,10 @@ static void parse(VvOptions *o, const char *option)
         is_flag(option, "no-deep", &o->no_deep) ||
         is_flag(option, "no-encode", &o->no_encode) ||
         is_flag(option, "b-frames", &o->b_frames) ||
+        is_flag(option, "no-cbr", &o->no_cbr) ||
+        is_flag(option, "no-vbr", &o->no_vbr) ||
+        is_flag(option, "cqp-only", &o->cqp_only) ||
+        is_flag(option, "low-power", &o->low_power) ||
         is_flag(option, "udmabuf", &o->udmabuf) ||
         is_flag(option, "stats-often", &o->stats_often) ||
         is_number(option, "fail-end-picture", &o->fail_end_picture) ||
@@ -100,6 +108,9 @@ static void parse(VvOptions *o, const char *option)
     }
     if (g_str_has_prefix(option, "no-profile=")) {
         g_ptr_array_add(o->no_profile, g_strdup(strchr(option, '=') + 1));
+    } else if (g_str_has_prefix(option, "no-encode-profile=")) {
+        g_ptr_array_add(o->no_encode_profile,
+                        g_strdup(strchr(option, '=') + 1));
     } else if (sscanf(option, "max-size=%ux%u", &o->max_width,
                       &o->max_height) != 2) {
         fprintf(stderr, "vvsw: unknown option '%s' in VVSW_OPTIONS\n", option);
@@ -116,6 +127,7 @@ void vv_options_init(VvOptions *o)
         .max_width = 8192,
         .max_height = 8192,
         .no_profile = g_ptr_array_new_with_free_func(g_free),
+        .no_encode_profile = g_ptr_array_new_with_free_func(g_free),
     };
     for (unsigned i = 0; list[i]; i++) {
         if (*list[i]) {
@@ -128,6 +140,7 @@ void vv_options_init(VvOptions *o)
 void vv_options_clear(VvOptions *o)
 {
     g_ptr_array_unref(o->no_profile);
+    g_ptr_array_unref(o->no_encode_profile);
     g_free(o->stats);
     g_free(o->no_codec_at);
     g_free(o->no_driver_at);

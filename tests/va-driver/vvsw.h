@@ -59,12 +59,17 @@ typedef struct VvOptions {
     bool no_deep;
     bool no_encode;
     bool b_frames;
+    bool no_cbr;
+    bool no_vbr;
+    bool cqp_only;
+    bool low_power;
     bool udmabuf;               /* preload.c's */
     GPtrArray *no_profile;      /* of char * */
     char *no_codec_at;
     char *no_driver_at;
     unsigned open_times;
     unsigned fail_import;
+    GPtrArray *no_encode_profile;   /* the same */
     char *stats;
     bool stats_often;
 } VvOptions;
