@@ -350,7 +350,8 @@ def client_cases():
     for test in 'export', 'export-map', 'import', 'layout':
         yield f'client: {test}', client, test
     for knob in ('no-import', 'no-import-decode', 'no-import-read',
-                 'no-derive', 'derive-tiled'):
+                 'no-linear-decode', 'no-derive', 'derive-tiled',
+                 'derive-garbled,import-garbled'):
         yield f'client: {knob}', client, knob, knob
     yield 'client: process-ms', client, 'process-ms', 'process-ms=1000'
 

@@ -801,8 +801,11 @@ def headers(coded, codec, extension, profile, level):
 
 
 def encode_way(clip, codec, way, *args, out=None, options=''):
-    """Returns: what vvclient says of a clip that has gone this way."""
-    forced = '' if '|' in way or way == 'auto' else f',x-path={way}'
+    """Returns: what vvclient says of a clip that has gone this way.
+
+    Forced but for those in parentheses.
+    """
+    forced = '' if '(' in way else f',x-path={way}'
     result = vvclient('encode', clip, '-c', codec, '--json', '--codec',
                       OBJECT + forced, *(['-o', out] if out else []), *args,
                       options=options)
@@ -881,6 +884,11 @@ def encode_path_cases(coded, names):
     yield 'encode from scattered pages, forced', encode_refused, coded.short, \
         first, '', '--scatter'
     yield 'encode, no import', imitate, 'no-import', *like, copied
+    yield 'encode, an import that reads something else', imitate, \
+        'import-garbled', *like, copied
+    garbled = 'derive-garbled,get-image-ms=2'
+    yield 'encode, derived images of something else', imitate, \
+        f'{garbled},no-import', *like, '(getimage)'
     yield 'encode, no import, forced', encode_refused, coded.short, first, \
         'no-import'
     yield 'encode, no import but for decoders', imitate, 'no-import-read', \
@@ -1062,6 +1070,11 @@ def imitation_cases(paths):
         'and x-path=import', 'x-path=import'
     yield 'nothing is decoded into imported memory', auto, h264, 'import', \
         'no-import-decode'
+    yield 'nor into linear surfaces', auto, h264, 'import', 'no-linear-decode'
+    yield 'an import that writes something else', auto, h264, \
+        '(derive|getimage)', 'import-garbled'
+    yield 'an import that writes something else, DMA-BUF', auto, h264, \
+        '(derive|getimage)', 'import-garbled,udmabuf'
     for name in 'h264', 'hevc-10', 'vp8':
         yield f'{name} in a DMA-BUF', through, paths[name], 'import', None, \
             'udmabuf'
@@ -1079,6 +1092,10 @@ def imitation_cases(paths):
         '(derive|getimage)', 'udmabuf', (), ['--scatter']
     yield 'no derive', auto, h264, 'getimage', 'no-derive,no-import'
     yield 'tiled surfaces', auto, h264, 'getimage', 'derive-tiled,no-import'
+    # They are the faster ones
+    garbled = 'derive-garbled,get-image-ms=2'
+    yield 'derived images of something else', auto, h264, 'getimage', \
+        f'{garbled},no-import'
     yield 'no derive, forced', failed_all, h264, 'x-path=derive', 'no-derive'
     for pitch in 256, 1024:
         yield f'pitch {pitch}', through, h264, 'derive', None, \

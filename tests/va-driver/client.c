@@ -407,6 +407,66 @@ static void test_no_import_decode(void)
     close(d.objects[0].fd);
 }
 
+static VASurfaceID new_linear_surface(void)
+{
+    uint64_t linear = DRM_FORMAT_MOD_LINEAR;
+    VADRMFormatModifierList list = { 1, &linear };
+    VASurfaceAttrib attrib = {
+        .type = VASurfaceAttribDRMFormatModifiers,
+        .flags = VA_SURFACE_ATTRIB_SETTABLE,
+        .value = { .type = VAGenericValueTypePointer, .value.p = &list },
+    };
+    VASurfaceID surface;
+
+    OK(vaCreateSurfaces(dpy, VA_RT_FORMAT_YUV420, WIDTH, HEIGHT, &surface, 1,
+                        &attrib, 1));
+    return surface;
+}
+
+static void test_no_linear_decode(void)
+{
+    VADRMPRIMESurfaceDescriptor d = file_of_nv12(NV12_SIZE);
+    VAContextID decoder = new_context(VAProfileH264Main, VAEntrypointVLD);
+    VAContextID processor = new_context(VAProfileNone, VAEntrypointVideoProc);
+    VASurfaceID imported, own = new_surface(&nv12);
+    VASurfaceID linear = new_linear_surface();
+
+    OK(import_prime(&nv12, &d, &imported));
+    OK(vaBeginPicture(dpy, decoder, own));
+    EXPECT(vaBeginPicture(dpy, decoder, imported),
+           VA_STATUS_ERROR_INVALID_SURFACE);
+    EXPECT(vaBeginPicture(dpy, decoder, linear),
+           VA_STATUS_ERROR_INVALID_SURFACE);
+    draw(own, &nv12, 12);
+    OK(process(processor, own, linear));
+    OK(vaSyncSurface(dpy, linear));
+    CHECK(holds(linear, &nv12, 12));
+    close(d.objects[0].fd);
+}
+
+/* All succeeds, and all is wrong */
+static void test_garbled(void)
+{
+    VADRMPRIMESurfaceDescriptor d = file_of_nv12(NV12_SIZE);
+    VAContextID processor = new_context(VAProfileNone, VAEntrypointVideoProc);
+    VASurfaceID imported, own = new_surface(&nv12);
+    uint8_t memory[NV12_SIZE], *data;
+    VAImage image;
+
+    draw(own, &nv12, 13);
+    CHECK(holds(own, &nv12, 13));
+    OK(vaDeriveImage(dpy, own, &image));
+    OK(vaMapBuffer(dpy, image.buf, (void **)&data));
+    CHECK(!has_rows(data + image.offsets[0], image.pitches[0], &nv12, 13, 0));
+
+    OK(import_prime(&nv12, &d, &imported));
+    OK(process(processor, own, imported));
+    OK(vaSyncSurface(dpy, imported));
+    CHECK(pread(d.objects[0].fd, memory, NV12_SIZE, 0) == NV12_SIZE);
+    CHECK(!has_rows(memory + WIDTH * HEIGHT, WIDTH, &nv12, 13, 1));
+    close(d.objects[0].fd);
+}
+
 static void test_no_import_read(void)
 {
     VADRMPRIMESurfaceDescriptor d = file_of_nv12(NV12_SIZE);
@@ -499,6 +559,8 @@ int main(int argc, char **argv)
         { "no-import-decode", test_no_import_decode },
         { "no-import-read", test_no_import_read },
         { "layout", test_layout },
+        { "no-linear-decode", test_no_linear_decode },
+        { "derive-garbled,import-garbled", test_garbled },
         { "no-derive", test_no_derive },
         { "derive-tiled", test_derive_tiled },
         { "process-ms", test_process_ms },

@@ -8,6 +8,8 @@
  */
 #include "vvsw.h"
 
+#include <string.h>
+
 static VAStatus query_formats(VADriverContextP va, VAImageFormat *list,
                               int *num)
 {
@@ -75,6 +77,28 @@ static VAStatus create_image(VADriverContextP va, VAImageFormat *want,
     return VA_STATUS_SUCCESS;
 }
 
+/* A copy of a surface's memory, but each 16 bytes swapped with the next 16 */
+static VvBuffer *garbled(VvDriver *drv, const VvMemory *memory)
+{
+    VvBuffer *b = vv_buffer_new(drv, VAImageBufferType, memory->size, 1, NULL);
+    const size_t step = 16;
+
+    for (size_t at = 0; at + 2 * step <= memory->size; at += 2 * step) {
+        memcpy(b->data + at, memory->data + at + step, step);
+        memcpy(b->data + at + step, memory->data + at, step);
+    }
+    return b;
+}
+
+static VvBuffer *mapped(VvDriver *drv, VvMemory *memory)
+{
+    VvBuffer *b = vv_buffer_new(drv, VAImageBufferType, memory->size, 0, NULL);
+
+    b->elements = 1;
+    b->memory = vv_memory_ref(memory);
+    return b;
+}
+
 static VAStatus derive_image(VADriverContextP va, VASurfaceID id, VAImage *out)
 {
     VvDriver *drv = vv_driver(va);
@@ -99,9 +123,8 @@ static VAStatus derive_image(VADriverContextP va, VASurfaceID id, VAImage *out)
         image->image.offsets[p] = s->offset[p];
     }
     image->image.data_size = s->memory->size;
-    b = vv_buffer_new(drv, VAImageBufferType, s->memory->size, 0, NULL);
-    b->elements = 1;
-    b->memory = vv_memory_ref(s->memory);
+    b = drv->options.derive_garbled ? garbled(drv, s->memory) :
+        mapped(drv, s->memory);
     image->image.buf = b->obj.id;
     drv->stats.derived_images++;
     *out = image->image;
@@ -206,6 +229,7 @@ static VAStatus get_image(VADriverContextP va, VASurfaceID surface, int x,
         drv->stats.get_images++;
         drv->stats.get_image_bytes += t.buffer->size;
         g_mutex_unlock(&drv->lock);
+        g_usleep(drv->options.get_image_ms * 1000);
         vv_pixels_crop(&t.in_surface, x, y, width, height);
         vv_pixels_crop(&t.in_image, 0, 0, width, height);
         status = vv_pixels(&t.in_image, &t.in_surface) ? VA_STATUS_SUCCESS :

@@ -14,9 +14,13 @@
  *   fail-import=N       the N-th cannot
  *   no-import-decode    they can, but not be decoded into
  *   no-import-read      nor can the video processor read them
+ *   no-linear-decode    nor can those that must be linear (client.c has some)
+ *   import-garbled      the second plane of such surfaces is at a wrong place
  *   no-derive           vaDeriveImage is not implemented
  *   derive-tiled        vaDeriveImage fails, as if the surface were tiled
+ *   derive-garbled      vaDeriveImage shows tiles as if they were lines
  *   derive-pitch=N      lines of surfaces begin at multiples of N bytes
+ *   get-image-ms=N      vaGetImage takes N milliseconds more
  *   no-profile=NAME     this profile is missing (H264High, VP9Profile0, ...);
  *                       can be given several times
  *   no-deep             nothing has 10 bits
@@ -81,7 +85,10 @@ static void parse(VvOptions *o, const char *option)
     if (is_flag(option, "no-import", &o->no_import) ||
         is_flag(option, "no-import-decode", &o->no_import_decode) ||
         is_flag(option, "no-import-read", &o->no_import_read) ||
+        is_flag(option, "no-linear-decode", &o->no_linear_decode) ||
+        is_flag(option, "import-garbled", &o->import_garbled) ||
         is_flag(option, "no-derive", &o->no_derive) ||
+        is_flag(option, "derive-garbled", &o->derive_garbled) ||
         is_flag(option, "derive-tiled", &o->derive_tiled) ||
         is_flag(option, "no-deep", &o->no_deep) ||
         is_flag(option, "no-encode", &o->no_encode) ||
@@ -98,6 +105,7 @@ static void parse(VvOptions *o, const char *option)
         is_number(option, "lose-device", &o->lose_device) ||
         is_number(option, "decode-ms", &o->decode_ms) ||
         is_number(option, "process-ms", &o->process_ms) ||
+        is_number(option, "get-image-ms", &o->get_image_ms) ||
         is_number(option, "open-times", &o->open_times) ||
         is_number(option, "fail-import", &o->fail_import) ||
         is_number(option, "derive-pitch", &o->derive_pitch) ||

@@ -93,8 +93,9 @@ static VAStatus begin_picture(VADriverContextP va, VAContextID id,
     if (drv->lost) {
         return VA_STATUS_ERROR_OPERATION_FAILED;
     }
-    if (ctx->config->entrypoint == VAEntrypointVLD && s->imported &&
-        drv->options.no_import_decode) {
+    if (ctx->config->entrypoint == VAEntrypointVLD &&
+        ((s->imported && drv->options.no_import_decode) ||
+         (s->linear && drv->options.no_linear_decode))) {
         return VA_STATUS_ERROR_INVALID_SURFACE;
     }
     vv_job_unref(ctx->picture);

@@ -17,6 +17,7 @@
 /* Where a surface's pixels shall be, as the client's attributes say */
 typedef struct Import {
     uint32_t memory_type;
+    bool linear;
     VASurfaceAttribExternalBuffers *buffers;
     VADRMPRIMESurfaceDescriptor *prime;
 } Import;
@@ -250,6 +251,7 @@ static VAStatus create_one(VvDriver *drv, const VvFormat *format,
     s->width = width;
     s->height = height;
     s->imported = in->memory_type != VA_SURFACE_ATTRIB_MEM_TYPE_VA;
+    s->linear = s->imported || in->linear;
     if (!s->imported) {
         status = allocate(s);
     } else if (drv->options.no_import) {
@@ -264,6 +266,9 @@ static VAStatus create_one(VvDriver *drv, const VvFormat *format,
     if (status) {
         vv_object_remove(s);
         return status;
+    }
+    if (s->imported && drv->options.import_garbled && s->offset[1] >= 16) {
+        s->offset[1] -= 16;
     }
     drv->stats.imported += s->imported;
     *id = s->obj.id;
@@ -289,8 +294,11 @@ static bool read_attribute(const VASurfaceAttrib *a, Import *in,
         in->buffers = a->value.value.p;
         in->prime = a->value.value.p;
         return true;
-    case VASurfaceAttribUsageHint:
     case VASurfaceAttribDRMFormatModifiers:
+        /* Nothing else is known here, so that must be the one */
+        in->linear = true;
+        return true;
+    case VASurfaceAttribUsageHint:
         return true;
     default:
         return false;

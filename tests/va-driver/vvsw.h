@@ -48,15 +48,19 @@ typedef struct VvOptions {
     unsigned lose_device;
     unsigned decode_ms;
     unsigned process_ms;
+    unsigned get_image_ms;
     unsigned derive_pitch;
     unsigned max_width;
     unsigned max_height;
     bool no_import;
     bool no_import_decode;
     bool no_import_read;
+    bool no_linear_decode;
+    bool import_garbled;
     bool no_derive;
     bool derive_tiled;
     bool no_deep;
+    bool derive_garbled;
     bool no_encode;
     bool b_frames;
     bool no_cbr;
@@ -167,6 +171,7 @@ struct VvSurface {
     uint32_t offset[3];
     uint32_t pitch[3];
     bool imported;
+    bool linear;                /* the client wants it so */
     size_t bytes;               /* of the memory that was made for it */
     VvJob *fence;               /* the last job that writes here, or NULL */
     VvJob *reader;              /* the last one that reads, or NULL */
