@@ -609,6 +609,20 @@ def resized(codec, encoder, way):
     return wrong(answer, native, engine(way))
 
 
+def scaled(mode, way):
+    """AV1 frames of other sizes than that of the sequence header, which
+    stays."""
+    path = made.make(f'gpu-scaled-{mode}-{way}', 'ivf', [
+        '-c:v', 'libsvtav1', '-preset', '12', '-svtav1-params',
+        f'resize-mode={mode}:resize-denom=12'], size='320x192')
+    sizes = path and {(row['width'], row['height'])
+                      for row in enc.probe(path, 'frame=width,height')}
+    if not path or len(sizes) == 1:
+        return 'SKIP this ffmpeg cannot make such a clip'
+    native = run(VVCLIENT, 'native', path, '--md5').stdout.strip()
+    return wrong(decode(path, f'x-path={way}'), native, engine(way))
+
+
 #
 # Memory
 #
@@ -1061,6 +1075,11 @@ def decoder_cases(paths):
         for way in some(PATHS) if QUICK else PATHS:
             yield f'{codec} of another size, {way}', resized, codec, \
                 encoder, way
+    if 'av1' in paths:
+        # libsvtav1's: all but key frames are smaller, or at random
+        for mode in '1', '2':
+            for way in some(PATHS) if QUICK else PATHS:
+                yield f'av1 of scaled frames, {mode}, {way}', scaled, mode, way
     if 'mpeg2' in paths:
         yield 'mpeg2 by PSNR', as_in_software, paths['mpeg2']
     if 'vp9' in paths:
