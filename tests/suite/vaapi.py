@@ -315,6 +315,25 @@ def not_opened(node, texts, **env):
     return None
 
 
+def no_permission():
+    """Even root may not open a device on a file system without devices."""
+    node = os.path.join(TMP, 'forbidden-node')
+    Path(node).touch()
+    script = 'mount --bind /dev/null "$0" && ' \
+        'mount -o remount,bind,nodev "$0" && exec "$@"'
+    command = ['unshare', '-rm', 'sh', '-c', script, node]
+    if run(*command, 'true').returncode:
+        return 'SKIP this machine gives tests no mounts of their own'
+    result = run(*command, 'timeout', 60, os.environ['QTEST_QEMU_BINARY'],
+                 '-display', 'none', '-machine', 'none', '-object',
+                 f'video-codec-vaapi,id=gpu0,rendernode={node}',
+                 env=environment())
+    missing = [text for text in (node, 'Permission denied', "'render'")
+               if text not in result.stderr]
+    return f'exit status {result.returncode}, {missing} not in:\n' \
+        f'{result.stderr}' if result.returncode != 1 or missing else None
+
+
 def caps(options, *props):
     """Coded formats, and the raw formats that they go with; sizes of these;
     controls of encoders and their values."""
@@ -1238,6 +1257,7 @@ def imitation_cases(paths):
     yield 'no such node', not_opened, '/dev/dri/renderD999', \
         ['/dev/dri/renderD999', 'No such file', 'video-codec-libav']
     yield 'no such driver', no_driver
+    yield 'no permission', no_permission
 
 
 def reset(path, way, options):
