@@ -89,6 +89,13 @@ GST_DECODERS = {
     'mpeg2.m2v': ('mpegvideoparse', 'vampeg2dec'),
     'mjpeg.avi': ('avidemux', 'jpegparse', 'vajpegdec'),
 }
+# The video processor: from a format to a size and a format
+CONVERSIONS = (
+    ('nv12', '160x90', 'nv12'), ('nv12', '640x360', 'nv12'),
+    ('nv12', '322x182', 'p010'), ('p010', '322x182', 'nv12'),
+    ('p010', '160x90', 'p010'), ('nv12', '322x182', 'bgra'),
+    ('bgra', '322x182', 'nv12'), ('p010', '640x360', 'rgba'),
+)
 GST_ENCODERS = {'vah264enc': 'h264', 'vah265enc': 'hevc'}
 FRAMES = 30
 numbers = itertools.count()
@@ -284,6 +291,27 @@ def gst_cases(tap, source, size, made):
             tap.skip(f'GStreamer, {suffix}', f'there is no {element}')
 
 
+def process(source, before, size, after):
+    """What the video processor makes is what libswscale makes."""
+    width, height = size.split('x')
+    flags = 'flags=bicubic+accurate_rnd+full_chroma_int'
+    # ffmpeg thinks that what comes from RGB has its range
+    graph = f'[0:v]format={before},split[a][b];[a]hwupload,' \
+        f'scale_vaapi={width}:{height}:format={after},hwdownload,' \
+        f'format={after},setparams=range=tv:colorspace=unknown[x];' \
+        f'[b]scale={width}:{height}:{flags},format={after},' \
+        'setparams=range=tv:colorspace=unknown[y];[x][y]psnr'
+    result, counts = va('ffmpeg', '-nostdin', '-v', 'info', '-y',
+                        '-init_hw_device', 'vaapi=va:/dev/null', '-i', source,
+                        '-lavfi', graph, '-f', 'null', '-')
+    found = re.search(r'PSNR .*average:([\d.]+|inf) ', result.stderr)
+    if result.returncode or not found or float(found[1]) < 50 or \
+            counts.get('processed') != FRAMES or counts['failed']:
+        return f'PSNR is {found and found[1]}, the driver says {counts}\n' \
+            f'{result.stderr}'
+    return None
+
+
 def client(test, options=''):
     """What tests/va-driver/client.c finds wrong, or None."""
     result, _ = va(DRIVER / 'client', test, options=options)
@@ -392,6 +420,8 @@ def main():
     tap.run_all([(f'{encoder} {" ".join(options)}', encode, source, size,
                   encoder, options, *rest)
                  for encoder, options, *rest in ENCODERS])
+    tap.run_all([(f'{before} to {after}, {size}', process, source, before,
+                  size, after) for before, size, after in CONVERSIONS])
     tap.run_all(gst_cases(tap, source, size, made))
     tap.run_all(client_cases())
     tap.run_all(knob_cases(source, made['h264.mp4']))
