@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -484,8 +485,7 @@ def no_encoders():
             'fallback=software' in text
         if 'virtio-video: decoding on the GPU' not in text or said_so != told:
             return f'a device{option} says:\n{text}'
-    offered = said(run('unshare', '-rm', 'sh', with_nodes('null'), VVCLIENT,
-                       'caps', '--json',
+    offered = said(run(*one_node(), VVCLIENT, 'caps', '--json',
                        env=environment('no-encode')))['coded']
     return None if all('decodes_to' in coded and 'encodes_from' not in coded
                        for coded in offered) else f'{offered} are offered'
@@ -517,14 +517,22 @@ def first_node():
     return None
 
 
+NO_NODE = 'SKIP this machine gives tests no /dev of their own'
+
+
+def one_node():
+    """What comes before a command that is to see one node; None: can't be."""
+    command = ['unshare', '-rm', 'sh', with_nodes('null')]
+    probe = run(*command, 'ls', '/dev/dri/renderD128')
+    return None if probe.returncode else command
+
+
 def default_codec(path):
     """Without codec=, in a /dev that has a render node, and none."""
-    script = with_nodes('null')
-    probe = run('unshare', '-rm', 'sh', script, 'ls', '/dev/dri/renderD128')
-    if probe.returncode:
-        return 'SKIP this machine gives tests no /dev of their own'
-    result = run('unshare', '-rm', 'sh', script, VVCLIENT, 'decode', path,
-                 '--json', env=environment())
+    node = one_node()
+    if not node:
+        return NO_NODE
+    result = run(*node, VVCLIENT, 'decode', path, '--json', env=environment())
     if result.returncode:
         return result.stderr
     found = stream(said(result))['engine']
@@ -540,6 +548,43 @@ def default_codec(path):
     found = stream(said(vvclient('decode', path, '--json')))['engine']
     return None if found.startswith('libavcodec') or REAL else \
         f'engine is {found} without a node'
+
+
+def without_module(path):
+    """As where the package with the module is not installed."""
+    node = one_node()
+    if not node:
+        return NO_NODE
+    whole = Path(os.environ['QTEST_QEMU_BINARY'])
+    folder = Path(TMP) / 'no-module'
+    (folder / 'modules').mkdir(parents=True, exist_ok=True)
+    # A link would lead to the modules beside what it links to
+    binary = shutil.copy(whole, folder)
+    for module in whole.parent.glob('*.so'):
+        if 'vaapi' not in module.name:
+            (folder / 'modules' / module.name).symlink_to(module)
+    env = {**environment(), 'QEMU_MODULE_DIR': str(folder / 'modules'),
+           'QTEST_QEMU_BINARY': binary}
+    result = run(binary, '-display', 'none', '-machine', 'none', '-object',
+                 'video-codec-vaapi,id=gpu0', env=env, timeout=60)
+    if result.returncode != 1 or 'video-codec-vaapi' not in result.stderr:
+        return f'exit status {result.returncode}\n{result.stderr}'
+    result = run(*node, VVCLIENT, 'decode', path, '--json', env=env)
+    if result.returncode:
+        return result.stderr
+    found = stream(said(result))['engine']
+    return None if found == 'libavcodec h264' else f'engine is {found}'
+
+
+def not_linked():
+    """libva is loaded with the module only."""
+    whole = Path(os.environ['QTEST_QEMU_BINARY'])
+    for file, wanted in (whole, False), \
+            (whole.parent / 'backends-video-codec-vaapi.so', True):
+        result = run('readelf', '-d', file)
+        if result.returncode or ('[libva.so' in result.stdout) != wanted:
+            return f'{file}: {result.stdout}{result.stderr}'
+    return None
 
 
 def qemu_with(name, arguments):
@@ -1399,7 +1444,9 @@ def main():
     cases = [*decoder_cases(usable)]
     if not REAL:
         cases += [*imitation_cases(paths),
-                  ('default codec', default_codec, paths['h264'])]
+                  ('default codec', default_codec, paths['h264']),
+                  ('no module', without_module, paths['h264']),
+                  ('no libva but in the module', not_linked)]
     checked(tap, cases)
     checked(tap, vector_cases())
     checked(tap, malformed_cases(paths['plain']))
