@@ -90,6 +90,7 @@ struct VideoCodecSession {
     VideoControls controls;
     bool paused;
     char *failure;
+    bool failure_posted;
     VideoCodecStats stats;
 
     QemuMutex mem_lock;
@@ -349,9 +350,9 @@ void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
         va_start(ap, fmt);
         s->failure = g_strdup_vprintf(fmt, ap);
         va_end(ap);
-        session_post(s, EVENT_FAILED);
+        qemu_cond_signal(&s->wake);     /* the worker posts it */
     }
-    session_unlock(s);
+    qemu_mutex_unlock(&s->lock);
 }
 
 static bool session_has_memory(VideoCodecSession *s, bool has, uint64_t bytes)
@@ -793,7 +794,7 @@ static void video_codec_worker_submit(VideoCodecSession *s)
     } else if (drain) {
         video_codec_input_free(in);
     } else {
-        in->error = ret < 0;
+        in->error = ret < 0 || s->failure;
         session_post(s, EVENT_INPUT_DONE)->in = in;
     }
 }
@@ -809,6 +810,11 @@ static void video_codec_worker_submit(VideoCodecSession *s)
 static bool video_codec_worker_step(VideoCodecSession *s)
 {
     if (s->failure) {
+        /* Behind the buffer that shows it */
+        if (!s->failure_posted) {
+            s->failure_posted = true;
+            session_post(s, EVENT_FAILED);
+        }
         return false;
     }
     if (s->flush) {

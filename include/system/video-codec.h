@@ -606,7 +606,8 @@ struct VideoCodecClass {
 /**
  * video_codec_session_fail: the stream can't go on.
  * For the worker, and threads that work for it; @fmt... is the reason, for a
- * human.  Nothing is called after the current callback but @stop.
+ * human.  Nothing is called after the current callback but @stop.  What the
+ * callback has worked on is answered first: an input with an error.
  */
 void video_codec_session_fail(VideoCodecSession *s, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);

@@ -419,9 +419,16 @@ static void test_events_echo(Rig *r)
 static void test_error_closes(Rig *r)
 {
     TestStream *s = test_stream(r, 0);
+    uint32_t bad, later;
 
     assert_decodes(s);
-    PUT(s, 0, 1, fail("the test said so"));
+    qvv_hold(r->d);
+    bad = PUT(s, 0, 1, fail("the test said so"));
+    later = PUT(s, 1, 2, HEADER, frame(1));
+    qvv_flush(r->d);
+    /* That it was what has failed is told of one only */
+    qvv_assert_error(r->d, bad);
+    qvv_assert_canceled(r->d, later);
     expect_stream_error(r->d, 0);
     assert_all_commands_fail(r, 0);
     assert_device_works(r);

@@ -319,8 +319,12 @@ def broken_stream(path):
 def lost_stream(path, options):
     answer = decode(path, options=options)
     # Nothing is asked of QEMU then, and the last of many errors is left out
-    return None if 'frames' in answer and 'device' not in answer else \
-        f'it goes on: {answer}'
+    if 'frames' not in answer or 'device' in answer:
+        return f'it goes on: {answer}'
+    # The picture that was lost is told of, before the stream is
+    at = int(options.split('=')[1])
+    return None if re.match(f'packet ({at - 1}|{at}) could not be decoded',
+                            answer['errors'][0]) else f'{answer["errors"]}'
 
 
 def qemu(*args, options='', **env):
