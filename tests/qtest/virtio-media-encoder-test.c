@@ -429,6 +429,53 @@ static void test_encoder_formats_are_busy(Rig *r)
     g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_OUTPUT, &raw), ==, VM_EBUSY);
 }
 
+/* REQBUFS of USERPTR buffers */
+static void set_buffers(Session *s, uint32_t type, uint32_t count)
+{
+    g_assert_cmpint(qvm_reqbufs(s->d, s->id, type, VM_MEMORY_USERPTR, &count),
+                    ==, 0);
+}
+
+/*
+ * The format of CAPTURE decides on those that OUTPUT can have, so neither queue
+ * has buffers when it is set; that of OUTPUT is of OUTPUT's buffers alone.
+ */
+static void test_formats_with_other_buffers(Rig *r)
+{
+    g_autoptr(Session) s = encoder_open(r);
+    struct vm_pix_format_mplane p010 = {
+        .pixelformat = cpu_to_le32(VIDEO_TEST_P010),
+        .width = cpu_to_le32(WIDTH),
+        .height = cpu_to_le32(HEIGHT),
+    };
+    const struct vm_pix_format_mplane vp8 = {
+        .pixelformat = cpu_to_le32(VM_PIX_FMT_VP8),
+    };
+    struct vm_pix_format_mplane pix, was;
+
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_OUTPUT, &p010), ==, 0);
+    g_assert_cmphex(le32_to_cpu(p010.pixelformat), ==, VIDEO_TEST_P010);
+    set_buffers(s, QVM_OUTPUT, 1);
+    pix = vp8;
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_CAPTURE, &pix), ==, VM_EBUSY);
+    g_assert_cmpint(qvm_g_fmt(r->d, s->id, QVM_OUTPUT, &was), ==, 0);
+    g_assert_cmpmem(&was, sizeof(was), &p010, sizeof(p010));
+    set_buffers(s, QVM_OUTPUT, 0);
+
+    set_buffers(s, QVM_CAPTURE, 1);
+    pix = vp8;
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_CAPTURE, &pix), ==, VM_EBUSY);
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_OUTPUT, &p010), ==, 0);
+    set_buffers(s, QVM_CAPTURE, 0);
+
+    pix = vp8;
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_CAPTURE, &pix), ==, 0);
+    g_assert_cmphex(le32_to_cpu(pix.pixelformat), ==, VM_PIX_FMT_VP8);
+    /* Which the test's VP8 has no P010 for */
+    g_assert_cmpint(qvm_g_fmt(r->d, s->id, QVM_OUTPUT, &was), ==, 0);
+    g_assert_cmphex(le32_to_cpu(was.pixelformat), ==, VIDEO_TEST_NV12);
+}
+
 static void test_frame_rate(Rig *r)
 {
     g_autoptr(Session) s = encoder_open(r);
@@ -775,6 +822,8 @@ static const TestCase cases[] = {
     { "media/encoder-bad-commands", test_encoder_bad_commands, ENCODER_ROLE },
     { "media/encoder-formats-are-busy", test_encoder_formats_are_busy,
       ENCODER_ROLE },
+    { "media/encoder-formats-with-other-buffers",
+      test_formats_with_other_buffers, ENCODER_ROLE },
     { "media/frame-rate", test_frame_rate, ENCODER_ROLE },
     { "media/frame-rate-extremes", test_frame_rate_extremes, ENCODER_ROLE },
     { "media/short-frame", test_short_frame, ENCODER_ROLE },

@@ -284,6 +284,52 @@ static void test_s_fmt_busy(Rig *r)
     assert_session_decodes(s, 5);
 }
 
+/* REQBUFS of USERPTR buffers */
+static void set_buffers(Session *s, uint32_t type, uint32_t count)
+{
+    g_assert_cmpint(qvm_reqbufs(s->d, s->id, type, VM_MEMORY_USERPTR, &count),
+                    ==, 0);
+}
+
+/*
+ * The format of OUTPUT decides on those that CAPTURE can have, so it stays what
+ * it is while CAPTURE has buffers; that of CAPTURE is of CAPTURE's alone.
+ */
+static void test_s_fmt_with_other_buffers(Rig *r)
+{
+    g_autoptr(Session) s = session_open(r);
+    struct vm_pix_format_mplane p010 = {
+        .pixelformat = cpu_to_le32(VIDEO_TEST_P010),
+    };
+    const struct vm_pix_format_mplane vp8 = {
+        .pixelformat = cpu_to_le32(VM_PIX_FMT_VP8),
+    };
+    struct vm_pix_format_mplane pix, was;
+
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_CAPTURE, &p010), ==, 0);
+    g_assert_cmphex(le32_to_cpu(p010.pixelformat), ==, VIDEO_TEST_P010);
+    set_buffers(s, QVM_CAPTURE, 1);
+    pix = vp8;
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_OUTPUT, &pix), ==, VM_EBUSY);
+    g_assert_cmpint(qvm_g_fmt(r->d, s->id, QVM_CAPTURE, &was), ==, 0);
+    g_assert_cmpmem(&was, sizeof(was), &p010, sizeof(p010));
+    /* What is no other format is no change */
+    g_assert_cmpint(qvm_g_fmt(r->d, s->id, QVM_OUTPUT, &pix), ==, 0);
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_OUTPUT, &pix), ==, 0);
+    set_buffers(s, QVM_CAPTURE, 0);
+
+    set_buffers(s, QVM_OUTPUT, 1);
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_CAPTURE, &p010), ==, 0);
+    set_buffers(s, QVM_OUTPUT, 0);
+
+    pix = vp8;
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_OUTPUT, &pix), ==, 0);
+    g_assert_cmphex(le32_to_cpu(pix.pixelformat), ==, VM_PIX_FMT_VP8);
+    /* Which the test's VP8 has no P010 for */
+    g_assert_cmpint(qvm_g_fmt(r->d, s->id, QVM_CAPTURE, &was), ==, 0);
+    g_assert_cmphex(le32_to_cpu(was.pixelformat), ==, VIDEO_TEST_NV12);
+}
+
 static void test_framesizes(Rig *r)
 {
     g_autoptr(Session) s = session_open(r);
@@ -1875,6 +1921,7 @@ static const TestCase cases[] = {
     { "media/odd-formats", test_odd_formats },
     { "media/odd-formats-of-encoder", test_odd_formats, ",role=encoder" },
     { "media/s-fmt-busy", test_s_fmt_busy },
+    { "media/s-fmt-with-other-buffers", test_s_fmt_with_other_buffers },
     { "media/framesizes", test_framesizes },
     { "media/decode-userptr", test_decode_userptr },
     { "media/decode-mmap", test_decode_mmap },

@@ -407,7 +407,8 @@ static int encoder_s_fmt_coded(MediaSession *s,
     uint64_t active;
     int ret;
 
-    if (s->queues[VIDEO_QUEUE_INPUT].streaming) {
+    /* It may change the format of OUTPUT, too, so that has no buffers either */
+    if (s->queues[VIDEO_QUEUE_INPUT].n_buffers) {
         return VM_EBUSY;
     }
     ret = session_restart(s);
