@@ -238,6 +238,72 @@ static void test_memory(Rig *r)
     g_assert_cmpuint(request(r, id, type, VM_MEMORY_MMAP, n + 1), ==, n);
 }
 
+/* QBUF of USERPTR buffer @index in @n pieces, the last of which would do */
+static int qbuf_pieces(Rig *r, uint32_t id, uint32_t index, uint64_t mem,
+                       unsigned n, uint32_t size)
+{
+    g_autofree QVVEntry *entries = g_new(QVVEntry, n);
+    QVVBuffer buf = { .n_entries = n, .entries = entries };
+
+    for (unsigned i = 0; i < n; i++) {
+        entries[i] = (QVVEntry) { mem + 2 * i, i < n - 1 ? 1 : size };
+        buf.size += entries[i].len;
+    }
+    return qvm_qbuf(r->d, id, QVM_OUTPUT, index, VM_MEMORY_USERPTR, &buf, 0,
+                    0);
+}
+
+/*
+ * max-mem is 128 KiB here: when nothing of it is left, a control stays what it
+ * was and the guest is told so, and who opens a session gets a whole one or
+ * none.
+ */
+static void test_controls(Rig *r)
+{
+    const uint32_t bitrate = VIRTIO_VIDEO_V4L2_CID_BITRATE;
+    uint32_t id = open_session(r), other = open_session(r), more, value;
+    uint32_t size = le32_to_cpu(get_format(r, id, QVM_OUTPUT).
+                                plane_fmt[0].sizeimage);
+    uint64_t mem = guest_alloc(r->alloc, size + 4096);
+    struct vm_ext_control c[] = {
+        { .id = cpu_to_le32(bitrate), .value = cpu_to_le64(2345678) },
+    };
+    uint32_t index = 0, n_bufs, error_idx;
+
+    g_assert_cmpint(qvm_s_ctrl(r->d, id, bitrate, 1234567), ==, 0);
+    g_assert_cmpint(qvm_subscribe(r->d, id, VM_EVENT_CTRL, bitrate,
+                                  VM_EVENT_SUB_FL_ALLOW_FEEDBACK), ==, 0);
+    n_bufs = request(r, id, QVM_OUTPUT, VM_MEMORY_USERPTR, 32);
+    while (!qvm_open(r->d, &more)) {
+        /* as many as there can be */
+    }
+    for (unsigned n = 1024; n; n /= 2) {
+        while (!qbuf_pieces(r, id, index, mem, n, size)) {
+            g_assert_cmpuint(++index, <, n_bufs);
+        }
+    }
+
+    g_assert_cmpint(qvm_s_ctrl(r->d, id, bitrate, 2345678), ==, VM_EBUSY);
+    g_assert_cmpint(qvm_g_ctrl(r->d, id, bitrate, &value), ==, 0);
+    g_assert_cmpuint(value, ==, 1234567);
+    g_assert_cmpint(qvm_ext_ctrls(r->d, id, VM_IOC_S_EXT_CTRLS, c, 1,
+                                  &error_idx), ==, VM_EBUSY);
+    g_assert_cmpuint(error_idx, ==, 0);
+    g_assert_cmpint(qvm_g_ctrl(r->d, id, bitrate, &value), ==, 0);
+    g_assert_cmpuint(value, ==, 1234567);
+
+    /* What it leaves is enough for another, but for its parameters */
+    g_assert_cmpint(qvm_close(r->d, other), ==, 0);
+    g_assert_cmpint(qvm_open(r->d, &more), ==, VM_EBUSY);
+
+    request(r, id, QVM_OUTPUT, VM_MEMORY_USERPTR, 0);
+    g_assert_cmpint(qvm_s_ctrl(r->d, id, bitrate, 2345678), ==, 0);
+    g_assert_cmpint(qvm_g_ctrl(r->d, id, bitrate, &value), ==, 0);
+    g_assert_cmpuint(value, ==, 2345678);
+    g_assert_cmpint(qvm_open(r->d, &more), ==, 0);
+    guest_free(r->alloc, mem);
+}
+
 #define ENCODER_ROLE ",role=encoder"
 
 static const TestCase cases[] = {
@@ -260,6 +326,8 @@ static const TestCase cases[] = {
     { "media/limits/encoder-hostmem", test_hostmem,
       ENCODER_ROLE ",hostmem=128K,max-coded-size=65536" },
     { "media/limits/memory", test_memory, ",max-mem=1M,max-coded-size=4096" },
+    { "media/limits/encoder-controls", test_controls,
+      ENCODER_ROLE ",max-mem=128K" },
     { "media/limits/encoder-memory", test_memory,
       ENCODER_ROLE ",max-mem=1M,max-coded-size=4096" },
 };

@@ -1058,6 +1058,47 @@ static void test_256_bufs(Rig *r)
                     VM_EINVAL);
 }
 
+/* STOP is one command more than there are buffers, and is taken behind all */
+static void test_stop_behind_256_bufs(Rig *r)
+{
+    const struct vm_pix_format_mplane h264 = {
+        .pixelformat = cpu_to_le32(VM_PIX_FMT_H264),
+        .plane_fmt[0].sizeimage = cpu_to_le32(4096),
+        .width = cpu_to_le32(WIDTH),
+        .height = cpu_to_le32(HEIGHT),
+    };
+    g_autoptr(Session) s = session_open(r);
+    struct vm_pix_format_mplane pix = h264;
+    uint64_t size = 4096;
+    QVMEvent ev;
+
+    s->memory = VM_MEMORY_USERPTR;
+    s->n_out = 256;
+    g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_OUTPUT, &pix), ==, 0);
+    g_assert_cmpint(qvm_reqbufs(r->d, s->id, QVM_OUTPUT, s->memory,
+                                &s->n_out), ==, 0);
+    g_assert_cmpuint(s->n_out, ==, 256);
+    s->out = qvv_pool_new(r->d, s->n_out, 1, &size, QVV_CONTIGUOUS);
+    g_assert_cmpint(qvm_streamon(r->d, s->id, QVM_OUTPUT), ==, 0);
+
+    /* The codec keeps this frame, and takes no other data, without CAPTURE */
+    PUT_MEDIA(s, 0, 7, HEADER, frame(1));
+    for (unsigned i = 0; i < 2; i++) {
+        g_assert_true(qvm_next(r->d, s->id, &ev, QVV_TIMEOUT_US));
+        g_assert_true(ev.event != VIRTIO_MEDIA_EVT_DQBUF ||
+                      ev.type == QVM_OUTPUT);
+    }
+    for (unsigned i = 0; i < s->n_out; i++) {
+        PUT_MEDIA(s, i, i, insn(VIDEO_TEST_NOP, 0));
+    }
+    g_assert_cmpint(qvm_decoder_cmd(r->d, s->id, VM_CODEC_CMD_STOP), ==, 0);
+    start_capture(s);
+    expect_media_frame(s, 1, 7);
+    expect_event(s, VM_EVENT_EOS);
+    ev = expect_buffer(s, QVM_CAPTURE, VM_BUF_FLAG_LAST);
+    g_assert_cmpuint(ev.bytesused, ==, 0);
+}
+
 static void test_qbuf_errors(Rig *r)
 {
     g_autoptr(Session) s = session_start(r, VM_MEMORY_USERPTR, WIDTH, HEIGHT);
@@ -1960,6 +2001,8 @@ static const TestCase cases[] = {
     { "media/create-bufs", test_create_bufs },
     { "media/output-flags", test_output_flags },
     { "media/256-bufs", test_256_bufs, ",max-resources=256" },
+    { "media/stop-behind-256-bufs", test_stop_behind_256_bufs,
+      ",max-resources=256" },
     { "media/qbuf-errors", test_qbuf_errors },
     { "media/userptr-any-bytes", test_userptr_any_bytes },
     { "media/prepare-buf", test_prepare_buf },

@@ -361,6 +361,9 @@ static void media_source_change(MediaSession *s)
 static void media_drained(MediaSession *s, const VideoEvent *event)
 {
     s->draining = false;
+    if (event->error) {
+        s->refused = true;
+    }
     if (!event->canceled && !event->error) {
         s->stopped = true;
     }
@@ -426,7 +429,7 @@ const VideoStreamOps media_stream_ops = {
  * Begin and end
  */
 
-static void session_set_num_resources(MediaSession *s, VideoSet set)
+static bool session_set_num_resources(MediaSession *s, VideoSet set)
 {
     VideoParams *params = video_params_new(set);
 
@@ -434,10 +437,12 @@ static void session_set_num_resources(MediaSession *s, VideoSet set)
         .type = VIDEO_PARAM_NUM_RESOURCES,
         .num_resources = s->m->dev->ctx.max_resources,
     });
+    s->refused = false;
     video_stream_set_params(media_stream(s), params, false, 0);
+    return !s->refused;
 }
 
-void media_open_queues(MediaSession *s)
+bool media_open_queues(MediaSession *s)
 {
     for (VideoQueue i = 0; i < VIDEO_QUEUE__MAX; i++) {
         MediaQueue *q = &s->queues[i];
@@ -447,8 +452,8 @@ void media_open_queues(MediaSession *s)
         QTAILQ_INIT(&q->queued);
     }
     /* A buffer is a resource as soon as it has memory */
-    session_set_num_resources(s, VIDEO_SET_CODED);
-    session_set_num_resources(s, VIDEO_SET_RAW);
+    return session_set_num_resources(s, VIDEO_SET_CODED) &&
+           session_set_num_resources(s, VIDEO_SET_RAW);
 }
 
 void media_close_queues(MediaSession *s)
@@ -530,9 +535,10 @@ static int session_stop(MediaSession *s)
     if (s->stopped || !s->queues[VIDEO_QUEUE_INPUT].streaming) {
         return 0;           /* V4L2 says that this is no error */
     }
+    s->refused = false;
     s->draining = true;
     video_stream_drain(media_stream(s), 0);
-    return 0;
+    return s->refused ? VM_EBUSY : 0;
 }
 
 static int session_start(MediaSession *s)

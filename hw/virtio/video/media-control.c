@@ -371,9 +371,12 @@ static int control_check(const ControlState *st, uint32_t *value)
     }
 }
 
-static void session_send_controls(MediaSession *s, VideoParams *params)
+/* The stream may have too much to do, or no memory.  Returns: 0 or VM_E* */
+static int session_send_controls(MediaSession *s, VideoParams *params)
 {
+    s->refused = false;
     video_stream_set_params(media_stream(s), params, false, 0);
+    return s->refused ? VM_EBUSY : 0;
 }
 
 static void params_add_control(VideoParams *params, const ControlState *st,
@@ -417,18 +420,20 @@ static void controls_tell_flags(MediaSession *s, uint64_t changed)
     }
 }
 
-void media_apply_controls(MediaSession *s, uint64_t active)
+int media_apply_controls(MediaSession *s, uint64_t active)
 {
     VideoParams *params = video_params_new(VIDEO_SET_CODED);
     ControlState st;
+    int ret;
 
     for (unsigned i = 0; i < ARRAY_SIZE(controls); i++) {
         if (s->chosen[i] && control_state(s, i, &st) && st.current) {
             params_add_control(params, &st, s->values[i]);
         }
     }
-    session_send_controls(s, params);
+    ret = session_send_controls(s, params);
     controls_tell_flags(s, active ^ media_active_controls(s));
+    return ret;
 }
 
 /* The session is told of what it changed itself only if it wants that */
@@ -449,26 +454,29 @@ static void control_changed(MediaSession *s, uint32_t id)
     }
 }
 
-static void control_set(MediaSession *s, const ControlState *st,
-                        uint32_t value)
+/* Returns: 0, or VM_E* and nothing has changed */
+static int control_set(MediaSession *s, const ControlState *st, uint32_t value)
 {
     unsigned i = st->control - controls;
-    bool changed = value != st->value &&
-                   st->control->type != VM_CTRL_TYPE_BUTTON;
 
+    if (st->current) {
+        VideoParams *params = video_params_new(VIDEO_SET_CODED);
+        int ret;
+
+        params_add_control(params, st, value);
+        ret = session_send_controls(s, params);
+        if (ret) {
+            return ret;
+        }
+    }
     if (st->control->type != VM_CTRL_TYPE_BUTTON) {
         s->values[i] = value;
         s->chosen[i] = true;
+        if (value != st->value) {
+            control_changed(s, st->control->id);
+        }
     }
-    if (st->current) {
-        VideoParams *params = video_params_new(VIDEO_SET_CODED);
-
-        params_add_control(params, st, value);
-        session_send_controls(s, params);
-    }
-    if (changed) {
-        control_changed(s, st->control->id);
-    }
+    return 0;
 }
 
 int media_g_ctrl(MediaSession *s, struct vm_control *c)
@@ -496,8 +504,8 @@ int media_s_ctrl(MediaSession *s, struct vm_control *c)
     }
     ret = control_check(&st, &value);
     if (!ret) {
-        control_set(s, &st, value);
         c->value = cpu_to_le32(value);
+        ret = control_set(s, &st, value);
     }
     return ret;
 }
@@ -575,9 +583,11 @@ static int ext_check_which(MediaSession *s, uint32_t code, uint32_t which)
 /*
  * Set checked controls of a list, each to the last value that it has there, as
  * V4L2 has it: so one command can make only so many events.
+ *
+ * Returns: 0, or VM_E* with @failed set to the one that could not be set
  */
-static void ext_set(MediaSession *s, const struct vm_ext_control *c,
-                    uint32_t n)
+static int ext_set(MediaSession *s, const struct vm_ext_control *c,
+                   uint32_t n, uint32_t *failed)
 {
     uint32_t last[ARRAY_SIZE(controls)];
     ControlState st;
@@ -590,9 +600,15 @@ static void ext_set(MediaSession *s, const struct vm_ext_control *c,
     for (uint32_t i = 0; i < n; i++) {
         if (control_find(s, le32_to_cpu(c[i].id), &st) &&
             last[st.control - controls] == i) {
-            control_set(s, &st, le64_to_cpu(c[i].value));
+            int ret = control_set(s, &st, le64_to_cpu(c[i].value));
+
+            if (ret) {
+                *failed = i;
+                return ret;
+            }
         }
     }
+    return 0;
 }
 
 int media_ext_ctrls(MediaSession *s, uint32_t code, struct vm_ext_controls *ec,
@@ -621,8 +637,10 @@ int media_ext_ctrls(MediaSession *s, uint32_t code, struct vm_ext_controls *ec,
         }
     }
     if (code == VM_IOC_S_EXT_CTRLS) {
-        ext_set(s, c, n);
+        uint32_t failed = n;
+
+        ret = ext_set(s, c, n, &failed);
+        ec->error_idx = cpu_to_le32(failed);
     }
-    ec->error_idx = cpu_to_le32(n);
-    return 0;
+    return ret;
 }

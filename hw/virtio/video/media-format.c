@@ -90,9 +90,10 @@ static int session_set_param(MediaSession *s, VideoSet set, VideoParam param)
     return s->refused ? VM_EINVAL : 0;
 }
 
-void media_init_format(MediaSession *s)
+bool media_init_format(MediaSession *s)
 {
     VideoRawFormat raw = session_info(s).raw;
+    int ret;
 
     s->coded_size = MIN(DEF_CODED_SIZE, s->m->dev->ctx.max_coded_size);
     s->pix.colorspace = cpu_to_le32(VM_COLORSPACE_REC709);
@@ -100,13 +101,14 @@ void media_init_format(MediaSession *s)
 
     /* That changed the output of a decoder that has none yet */
     raw.stride_align = STRIDE_ALIGN;
-    session_set_param(s, VIDEO_SET_RAW, (VideoParam) {
+    ret = session_set_param(s, VIDEO_SET_RAW, (VideoParam) {
         .type = VIDEO_PARAM_RAW_FORMAT, .raw = raw,
     });
     video_stream_restart(media_stream(s));
     if (media_is_decoder(s)) {
         video_stream_expect_size(media_stream(s), raw.width, raw.height);
     }
+    return !ret;
 }
 
 /*
@@ -418,7 +420,7 @@ static int encoder_s_fmt_coded(MediaSession *s,
     }
     if (!ret) {
         s->coded_size = wish.size;
-        media_apply_controls(s, active);
+        ret = media_apply_controls(s, active);
     }
     return ret;
 }

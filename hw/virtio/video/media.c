@@ -146,6 +146,27 @@ static uint32_t session_find_slot(const MediaState *m)
     return slot;
 }
 
+/* What the codec still does is without consequences from here on */
+static void session_close(MediaSession *s)
+{
+    MediaState *m = s->m;
+
+    trace_media_close(m->dev, s->id);
+    if (s->vs) {
+        s->vs->opaque = NULL;
+        video_device_stream_abandon(s->vs);
+        s->vs = NULL;
+    }
+    video_device_drop_events(m->dev, is_of_session, s);
+    media_close_queues(s);
+    media_free_controls(s);
+    g_array_unref(s->subscriptions);
+    m->sessions[s->id % MEDIA_MAX_SESSIONS] = NULL;
+    m->n_sessions--;
+    video_memory_give(m->dev->ctx.memory, session_host_bytes(m));
+    g_free(s);
+}
+
 /* Returns: 0 or VM_E* */
 static int session_open(MediaState *m, uint32_t *id)
 {
@@ -178,35 +199,18 @@ static int session_open(MediaState *m, uint32_t *id)
     }
     s->subscriptions = g_array_new(false, false,
                                    sizeof(struct vm_event_subscription));
-    media_init_controls(s);
-    media_open_queues(s);
-    media_init_format(s);
     m->sessions[slot] = s;
     m->n_sessions++;
+    media_init_controls(s);
+    if (!media_open_queues(s) || !media_init_format(s)) {
+        media_guest_error(s, "no memory for a session");
+        session_close(s);
+        video_device_update_blocker(m->dev);
+        return VM_EBUSY;
+    }
     *id = s->id;
     trace_media_open(m->dev, s->id);
     return 0;
-}
-
-/* What the codec still does is without consequences from here on */
-static void session_close(MediaSession *s)
-{
-    MediaState *m = s->m;
-
-    trace_media_close(m->dev, s->id);
-    if (s->vs) {
-        s->vs->opaque = NULL;
-        video_device_stream_abandon(s->vs);
-        s->vs = NULL;
-    }
-    video_device_drop_events(m->dev, is_of_session, s);
-    media_close_queues(s);
-    media_free_controls(s);
-    g_array_unref(s->subscriptions);
-    m->sessions[s->id % MEDIA_MAX_SESSIONS] = NULL;
-    m->n_sessions--;
-    video_memory_give(m->dev->ctx.memory, session_host_bytes(m));
-    g_free(s);
 }
 
 /*

@@ -109,7 +109,7 @@ typedef struct MediaQueue {
  * @id: how the guest calls it; its lower byte is the index in
  *      MediaState.sessions
  * @vs: its stream, NULL if that has failed
- * @refused: the stream has refused the last parameters
+ * @refused: the stream has refused the last parameters, or drain
  * @draining: STOP was sent, and the stream is not done with it
  * @stopped: behind a drain until the guest says how to go on
  * @coded_size: bytes of a coded buffer
@@ -272,7 +272,8 @@ extern const VideoStreamOps media_stream_ops;
 MediaQueue *media_queue_of(MediaSession *s, uint32_t type);
 uint32_t media_queue_type(const MediaQueue *q);
 
-void media_open_queues(MediaSession *s);
+/** media_open_queues: false: there is no memory. */
+bool media_open_queues(MediaSession *s);
 /** media_close_queues: the stream has let go of all memory. */
 void media_close_queues(MediaSession *s);
 
@@ -294,7 +295,8 @@ int media_codec_cmd(MediaSession *s, uint32_t cmd, bool only_try);
  * media-format.c
  */
 
-void media_init_format(MediaSession *s);
+/** media_init_format: false: there is no memory. */
+bool media_init_format(MediaSession *s);
 
 /** media_sizeimage: bytes that a buffer of the queue needs now. */
 uint32_t media_sizeimage(MediaSession *s, const MediaQueue *q);
@@ -319,8 +321,10 @@ uint64_t media_active_controls(const MediaSession *s);
 /**
  * media_apply_controls: the coded format is another.
  * @active: what media_active_controls() was before
+ *
+ * Returns: 0 or VM_E*
  */
-void media_apply_controls(MediaSession *s, uint64_t active);
+int media_apply_controls(MediaSession *s, uint64_t active);
 
 int media_queryctrl(MediaSession *s, struct vm_queryctrl *q);
 int media_query_ext_ctrl(MediaSession *s, struct vm_query_ext_ctrl *q);

@@ -35,8 +35,12 @@
 /* No event is shorter: a word that says what it is, and the stream's id */
 #define MIN_EVENT_SIZE 8
 
-/* Commands of one stream that may wait in its input queue */
+/*
+ * Commands of one stream that may wait in its input queue; never less than all
+ * of its resources and some that say what to do behind them
+ */
 #define MAX_STREAM_COMMANDS 256
+#define SPARE_STREAM_COMMANDS 16
 
 /* Workers that there can be, for each of max-streams, with those left behind */
 #define WORKERS_PER_STREAM 8
@@ -715,7 +719,8 @@ void video_device_realize(DeviceState *qdev, Error **errp)
     video_codec_use(dev->codec);
     dev->ctx.codec = dev->codec;
     dev->ctx.memory = video_memory_new(dev->ctx.max_mem);
-    dev->ctx.max_commands = MAX_STREAM_COMMANDS;
+    dev->ctx.max_commands = MAX(MAX_STREAM_COMMANDS, dev->ctx.max_resources +
+                                                     SPARE_STREAM_COMMANDS);
     dev->ctx.max_workers = WORKERS_PER_STREAM * dev->max_streams;
     video_stream_context_init(&dev->ctx);
     dev->mig_caps_crc = vc->caps_crc(dev);
