@@ -5,8 +5,10 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/mman.h>
 #include "qemu/bswap.h"
 #include "qemu/module.h"
+#include "qemu/units.h"
 #include "virtio-media-fixture.h"
 
 /*
@@ -1531,6 +1533,76 @@ static void test_mapping_outlives(Rig *r)
     }
 }
 
+/* May QEMU lock memory, however much it is? */
+static bool can_lock_memory(void)
+{
+    const size_t size = 64 * GiB;
+    void *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
+                   MAP_NORESERVE, -1, 0);
+    bool can = false;
+
+    if (p != MAP_FAILED) {
+        can = !mlock2(p, size, MLOCK_ONFAULT);
+        munmap(p, size);
+    }
+    return can;
+}
+
+/* A buffer's memory is zero for the next one; QEMU does not speak of that */
+static void assert_memory_is_cleared(const char *more)
+{
+    g_autofree char *log = NULL, *text = NULL, *args = NULL;
+    int fd = g_file_open_tmp("virtio-media-XXXXXX", &log, NULL);
+    Mapped m, o;
+    Session *s;
+    Rig *r;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    args = g_strdup_printf("%s %s 2>%s", qos_get_current_command_line(), more,
+                           log);
+    r = second_rig(args);
+    start(r, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        s = session_open(r);
+        start_output(s, VM_MEMORY_MMAP);
+        m = map_output(s, 0);
+        g_assert_cmphex(qtest_readq(r->qts, m.region + m.addr), ==, 0);
+        qtest_writeq(r->qts, m.region + m.addr, 4711);
+        g_assert_cmpint(qvm_munmap(r->d, m.addr), ==, 0);
+        o = map_output(s, 0);
+        g_assert_cmphex(o.addr, ==, m.addr);
+        g_assert_cmphex(qtest_readq(r->qts, m.region + m.addr), ==, 4711);
+        g_assert_cmpint(qvm_munmap(r->d, o.addr), ==, 0);
+        session_free(s);
+    }
+    qvv_stop(r->d);
+    second_rig_free(r);
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    g_assert_null(strstr(text, "ram_block_discard_range"));
+    unlink(log);
+}
+
+static void test_locked_memory(Rig *first)
+{
+    if (not_here(first)) {
+        return;
+    }
+    if (!can_lock_memory()) {
+        g_test_skip("memory may not be locked");
+        return;
+    }
+    assert_memory_is_cleared("-overcommit mem-lock=on-fault");
+}
+
+static void test_shared_memory(Rig *first)
+{
+    if (not_here(first)) {
+        return;
+    }
+    assert_memory_is_cleared("-machine aux-ram-share=on");
+}
+
 static void test_mmap_errors(Rig *r)
 {
     uint64_t addr, len;
@@ -2009,6 +2081,8 @@ static const TestCase cases[] = {
     { "media/unmapped-is-empty", test_unmapped_is_empty },
     { "media/mappings-are-counted", test_mappings_are_counted },
     { "media/mapping-outlives", test_mapping_outlives },
+    { "media/locked-memory-is-cleared", test_locked_memory },
+    { "media/shared-memory-is-cleared", test_shared_memory },
     { "media/mmap-errors", test_mmap_errors },
     { "media/max-mappings", test_max_mappings, .device = ",max-mappings=2" },
     { "media/most-mappings", test_most_mappings,

@@ -14,6 +14,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/madvise.h"
 #include "qemu/units.h"
 #include "exec/cpu-common.h"
 #include "media.h"
@@ -61,12 +62,32 @@ static bool media_find_gap(MediaState *m, uint64_t size, hwaddr *offset,
     return size <= m->hostmem - end;
 }
 
+/*
+ * Give memory back to the host, which makes zeroes of it.  Not with
+ * ram_block_discard_range(): that prints each failure, and how often it fails
+ * is up to the guest.
+ */
+static bool media_give_back(MediaState *m, void *mem, uint64_t size)
+{
+    /* Pages that are pinned, as VFIO does, would be lost to who has them */
+    if (ram_block_discard_is_disabled()) {
+        return false;
+    }
+#ifdef CONFIG_LINUX
+    /* Fails where memory is locked */
+    return !qemu_madvise(mem, size, qemu_ram_is_shared(m->ram.ram_block) ?
+                         QEMU_MADV_REMOVE : QEMU_MADV_DONTNEED);
+#else
+    return false;       /* elsewhere it need not be zero afterwards */
+#endif
+}
+
 static void media_discard(MediaState *m, const MediaChunk *chunk)
 {
-    if (ram_block_discard_range(m->ram.ram_block, chunk->offset,
-                                chunk->size)) {
-        memset(memory_region_get_ram_ptr(&m->ram) + chunk->offset, 0,
-               chunk->size);
+    uint8_t *mem = memory_region_get_ram_ptr(&m->ram);
+
+    if (!media_give_back(m, mem + chunk->offset, chunk->size)) {
+        memset(mem + chunk->offset, 0, chunk->size);
     }
 }
 
