@@ -46,6 +46,8 @@ static void encoder_start(Session *s)
     g_assert_cmpint(qvm_g_fmt(s->d, s->id, QVM_CAPTURE, &s->pix), ==, 0);
     cap_size = le32_to_cpu(s->pix.plane_fmt[0].sizeimage);
     s->n_out = s->n_cap = N_CAPTURES;
+    s->out_size = out_size;
+    s->cap_size = cap_size;
     g_assert_cmpint(qvm_reqbufs(s->d, s->id, QVM_OUTPUT, s->memory,
                                 &s->n_out), ==, 0);
     g_assert_cmpint(qvm_reqbufs(s->d, s->id, QVM_CAPTURE, s->memory,
@@ -141,7 +143,7 @@ static void test_encoder_drain(Rig *r)
     expect_coded(s, VM_BUF_FLAG_KEYFRAME, 5);
     g_assert_cmpint(qvm_encoder_cmd(r->d, s->id, VM_CODEC_CMD_STOP), ==, 0);
     do {
-        g_assert_true(qvm_next(r->d, s->id, &ev, QVV_TIMEOUT_US));
+        g_assert_true(next_media(s, &ev, QVV_TIMEOUT_US));
     } while (ev.event == VIRTIO_MEDIA_EVT_DQBUF);
     g_assert_cmpuint(ev.type, ==, VM_EVENT_EOS);
     ev = expect_buffer(s, QVM_CAPTURE, VM_BUF_FLAG_LAST);
@@ -267,9 +269,11 @@ static void test_inactive_controls(Rig *r)
     g_assert_cmpint(qvm_subscribe(r->d, s->id, VM_EVENT_CTRL, vp8, 0), ==, 0);
     g_assert_cmpint(qvm_subscribe(r->d, s->id, VM_EVENT_CTRL, both, 0), ==, 0);
     g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_CAPTURE, &pix), ==, 0);
-    g_assert_true(qvm_next(r->d, s->id, &ev, QVV_TIMEOUT_US));
+    g_assert_true(next_media(s, &ev, QVV_TIMEOUT_US));
     g_assert_cmpuint(ev.type, ==, VM_EVENT_CTRL);
     g_assert_cmphex(ev.id, ==, vp8);
+    g_assert_cmphex(ev.changes, ==, VM_EVENT_CTRL_CH_FLAGS);
+    g_assert_cmphex(ev.flags, ==, 0);
     g_assert_cmphex(control_flags(s, h264), ==, VM_CTRL_FLAG_INACTIVE);
     g_assert_cmphex(control_flags(s, vp8), ==, 0);
     g_assert_cmphex(control_flags(s, both), ==, 0);
@@ -329,8 +333,19 @@ static void test_control_events(Rig *r)
                                   VM_EVENT_SUB_FL_ALLOW_FEEDBACK), ==, 0);
     g_assert_cmpint(qvm_s_ctrl(r->d, s->id, VIRTIO_VIDEO_V4L2_CID_BITRATE,
                                2345678), ==, 0);
-    g_assert_true(qvm_next(r->d, s->id, &ev, QVV_TIMEOUT_US));
+    g_assert_true(next_media(s, &ev, QVV_TIMEOUT_US));
     g_assert_cmphex(ev.id, ==, VIRTIO_VIDEO_V4L2_CID_BITRATE);
+    g_assert_cmphex(ev.changes, ==, VM_EVENT_CTRL_CH_VALUE);
+    g_assert_cmpint(ev.value, ==, 2345678);
+    g_assert_cmphex(ev.flags, ==, 0);
+    g_assert_cmpint(ev.min, ==, VIDEO_TEST_MIN_BITRATE);
+    g_assert_cmpint(ev.max, ==, VIDEO_TEST_MAX_BITRATE);
+    g_assert_cmpint(ev.step, ==, 1);
+    g_assert_cmpint(ev.def, ==, VIDEO_TEST_DEF_BITRATE);
+    /* What it is already is no change */
+    g_assert_cmpint(qvm_s_ctrl(r->d, s->id, VIRTIO_VIDEO_V4L2_CID_BITRATE,
+                               2345678), ==, 0);
+    expect_quiet(s);
     g_assert_cmpint(qvm_subscribe(r->d, s->id, VM_EVENT_SOURCE_CHANGE, 0, 0),
                     ==, VM_EINVAL);
 }
@@ -602,9 +617,10 @@ static void test_many_ext_controls(Rig *r)
                               head + (N_EXT_CTRLS - 1) * sizeof(*c)), ==, 0);
     g_assert_cmpint(qvm_g_ctrl(r->d, s->id, BITRATE, &value), ==, 0);
     g_assert_cmpuint(value, ==, 2000000);
-    g_assert_true(qvm_next(r->d, s->id, &ev, QVV_TIMEOUT_US));
+    g_assert_true(next_media(s, &ev, QVV_TIMEOUT_US));
     g_assert_cmpuint(ev.type, ==, VM_EVENT_CTRL);
     g_assert_cmphex(ev.id, ==, BITRATE);
+    g_assert_cmpint(ev.value, ==, 2000000);
     expect_quiet(s);
 }
 
@@ -695,9 +711,13 @@ static void test_button_event(Rig *r)
 
     g_assert_cmpint(qvm_subscribe(r->d, s->id, VM_EVENT_CTRL, id,
                                   VM_EVENT_SUB_FL_SEND_INITIAL), ==, 0);
-    g_assert_true(qvm_next(r->d, s->id, &ev, QVV_TIMEOUT_US));
+    g_assert_true(next_media(s, &ev, QVV_TIMEOUT_US));
     g_assert_cmpuint(ev.type, ==, VM_EVENT_CTRL);
     g_assert_cmphex(ev.id, ==, id);
+    g_assert_cmphex(ev.changes, ==, VM_EVENT_CTRL_CH_FLAGS);
+    g_assert_cmphex(ev.flags, ==, VM_CTRL_FLAG_WRITE_ONLY |
+                    VM_CTRL_FLAG_EXECUTE_ON_WRITE);
+    g_assert_cmpint(ev.value, ==, 0);
 }
 
 /* Lists of the controls of one class, and of default values */

@@ -19,6 +19,8 @@
  * @out, @cap: memory of USERPTR buffers, or NULL
  * @pix: of CAPTURE
  * @n_out, @n_cap: buffers that there are
+ * @out_size, @cap_size: bytes of each, at least
+ * @n_events: that came, but for buffers
  */
 typedef struct Session {
     QVVDriver *d;
@@ -28,6 +30,8 @@ typedef struct Session {
     QVVPool *out, *cap;
     struct vm_pix_format_mplane pix;
     uint32_t n_out, n_cap;
+    uint32_t out_size, cap_size;
+    uint32_t n_events;
 } Session;
 
 /* OPEN, and subscribe to what a decoder tells; freed with session_free() */
@@ -57,8 +61,14 @@ void put_media(Session *s, unsigned index, uint64_t usec,
 void get_media(Session *s, unsigned index);
 
 /*
- * The next event is a buffer of @type with just these of VM_BUF_FLAG_*; some
- * of OUTPUT may come before one of CAPTURE
+ * The next event of @s, whose fields must be right whatever it is; false if
+ * there is none
+ */
+bool next_media(Session *s, QVMEvent *ev, int64_t timeout_us);
+
+/*
+ * The next event is a buffer of @type with just these of VM_BUF_FLAG_*, besides
+ * TIMESTAMP_COPY; some of OUTPUT may come before one of CAPTURE
  */
 QVMEvent expect_buffer(Session *s, uint32_t type, uint32_t flags);
 /* The next event is that */

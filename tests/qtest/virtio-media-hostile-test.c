@@ -886,6 +886,8 @@ static void queue_all_large(Session *s, uint64_t mem)
     g_assert_cmpint(qvm_reqbufs(s->d, s->id, QVM_OUTPUT, VM_MEMORY_USERPTR,
                                 &count), ==, 0);
     g_assert_cmpuint(count, ==, N_LARGE);
+    s->memory = VM_MEMORY_USERPTR;
+    s->n_out = count;
     for (unsigned i = 0; i < N_LARGE; i++) {
         queue_large(s, mem, i);
     }

@@ -56,12 +56,14 @@ static QVVPool *add_mapped(Iommu *i, Session *s, uint32_t type, uint32_t n,
 static void start_mapped_output(Iommu *i, Session *s, Mapped *m)
 {
     s->memory = VM_MEMORY_USERPTR;
+    s->n_out = N_INPUTS;
     s->out = add_mapped(i, s, QVM_OUTPUT, N_INPUTS, m->out);
     g_assert_cmpint(qvm_streamon(s->d, s->id, QVM_OUTPUT), ==, 0);
 }
 
 static void start_mapped_capture(Iommu *i, Session *s, Mapped *m)
 {
+    s->n_cap = N_CAPTURES;
     s->cap = add_mapped(i, s, QVM_CAPTURE, N_CAPTURES, m->cap);
     g_assert_cmpint(qvm_g_fmt(s->d, s->id, QVM_CAPTURE, &s->pix), ==, 0);
     for (unsigned b = 0; b < N_CAPTURES; b++) {

@@ -424,7 +424,7 @@ static void test_choose_raw_format(Rig *r)
     g_assert_cmphex(le32_to_cpu(pix.pixelformat), ==, VIDEO_TEST_YUV420);
     start_capture(s);
     do {
-        g_assert_true(qvm_next(r->d, s->id, &ev, QVV_TIMEOUT_US));
+        g_assert_true(next_media(s, &ev, QVV_TIMEOUT_US));
     } while (ev.type != QVM_CAPTURE);
     g_autofree uint8_t *data = read_capture(s, ev.index, ev.bytesused);
     g_assert_cmphex(data[0], ==, video_test_byte(1, 0, 0, 0));
@@ -831,7 +831,7 @@ static void test_streamoff_around_ring(Rig *r)
         g_assert_cmpint(qvm_subscribe(r->d, s->id, VM_EVENT_CTRL,
                                       VM_CID_MIN_BUFFERS_FOR_CAPTURE,
                                       VM_EVENT_SUB_FL_SEND_INITIAL), ==, 0);
-        g_assert_true(qvm_next(r->d, s->id, &ev, QVV_TIMEOUT_US));
+        g_assert_true(next_media(s, &ev, QVV_TIMEOUT_US));
         g_assert_cmpint(qvm_ioctl_w(r->d, s->id, VM_IOC_UNSUBSCRIBE_EVENT,
                                     &all, sizeof(all)), ==, 0);
         start = g_get_monotonic_time();
@@ -1086,7 +1086,7 @@ static void test_stop_behind_256_bufs(Rig *r)
     /* The codec keeps this frame, and takes no other data, without CAPTURE */
     PUT_MEDIA(s, 0, 7, HEADER, frame(1));
     for (unsigned i = 0; i < 2; i++) {
-        g_assert_true(qvm_next(r->d, s->id, &ev, QVV_TIMEOUT_US));
+        g_assert_true(next_media(s, &ev, QVV_TIMEOUT_US));
         g_assert_true(ev.event != VIRTIO_MEDIA_EVT_DQBUF ||
                       ev.type == QVM_OUTPUT);
     }
@@ -1309,6 +1309,7 @@ static void test_data_offset(Rig *r)
     g_autoptr(Session) s = session_start(r, VM_MEMORY_USERPTR, WIDTH, HEIGHT);
     VideoTestInsn script[] = { insn(VIDEO_TEST_BAD, 0), frame(9) };
     const uint32_t half = sizeof(script[0]);
+    QVMEvent ev;
     QBuf buf;
 
     insns_to_le(script, ARRAY_SIZE(script));
@@ -1320,6 +1321,12 @@ static void test_data_offset(Rig *r)
     g_assert_cmpint(qbuf(s, &buf), ==, VM_EINVAL);
     buf = qbuf_of(s, half, 2 * half);
     g_assert_cmpint(qbuf(s, &buf), ==, 0);
+    do {
+        g_assert_true(next_media(s, &ev, QVV_TIMEOUT_US));
+        g_assert_cmpuint(ev.event, ==, VIRTIO_MEDIA_EVT_DQBUF);
+    } while (ev.type != QVM_OUTPUT || ev.index != 2);
+    g_assert_cmpuint(ev.data_offset, ==, half);
+    g_assert_cmpuint(ev.bytesused, ==, 2 * half);
     expect_media_frame(s, 9, 0);
 }
 
@@ -1603,6 +1610,63 @@ static void test_shared_memory(Rig *first)
     assert_memory_is_cleared("-machine aux-ram-share=on");
 }
 
+static uint32_t output_flags(Session *s, unsigned index)
+{
+    struct vm_buffer b;
+    struct vm_plane p;
+
+    g_assert_cmpint(qvm_querybuf(s->d, s->id, QVM_OUTPUT, index, &b, &p), ==,
+                    0);
+    g_assert_cmpuint(le32_to_cpu(b.index), ==, index);
+    g_assert_cmpuint(le32_to_cpu(b.type), ==, QVM_OUTPUT);
+    g_assert_cmpuint(le32_to_cpu(b.memory), ==, s->memory);
+    g_assert_cmpuint(le32_to_cpu(b.field), ==, VM_FIELD_NONE);
+    g_assert_cmpuint(le32_to_cpu(b.length), ==, 1);
+    g_assert_cmpuint(le32_to_cpu(p.length), ==, s->out_size);
+    return le32_to_cpu(b.flags);
+}
+
+/* What QUERYBUF and DQBUF say of the state of a buffer */
+static void test_buffer_flags(Rig *r)
+{
+    const uint32_t copy = VM_BUF_FLAG_TIMESTAMP_COPY;
+    VideoTestInsn hang = insn(VIDEO_TEST_HANG, 0);
+    VideoTestInsn nop = insn(VIDEO_TEST_NOP, 0);
+    QVMEvent ev;
+
+    if (!r->v->pci) {
+        g_test_skip("no shared memory region");
+        return;
+    }
+    g_autoptr(Session) s = session_start(r, VM_MEMORY_MMAP, WIDTH, HEIGHT);
+    g_assert_cmphex(output_flags(s, 2), ==, copy);
+    Mapped m = map_output(s, 2);
+    g_assert_cmphex(output_flags(s, 2), ==, copy | VM_BUF_FLAG_MAPPED);
+    g_assert_cmphex(output_flags(s, 3), ==, copy);
+
+    insns_to_le(&nop, 1);
+    qtest_memwrite(r->qts, m.region + m.addr, &nop, sizeof(nop));
+    g_assert_cmpint(qvm_qbuf(r->d, s->id, QVM_OUTPUT, 2, s->memory, NULL,
+                             sizeof(nop), 11), ==, 0);
+    ev = expect_buffer(s, QVM_OUTPUT, VM_BUF_FLAG_MAPPED);
+    g_assert_cmpuint(ev.index, ==, 2);
+    g_assert_cmpuint(ev.bytesused, ==, sizeof(nop));
+    g_assert_cmpuint(ev.usec, ==, 11);
+    g_assert_cmphex(ev.offset, ==, m.offset);
+    g_assert_cmpuint(ev.length, ==, m.len);
+
+    insns_to_le(&hang, 1);
+    qtest_memwrite(r->qts, m.region + m.addr, &hang, sizeof(hang));
+    g_assert_cmpint(qvm_qbuf(r->d, s->id, QVM_OUTPUT, 2, s->memory, NULL,
+                             sizeof(hang), 12), ==, 0);
+    PUT_MEDIA(s, 3, 13, insn(VIDEO_TEST_NOP, 0));
+    g_assert_cmphex(output_flags(s, 3), ==, copy | VM_BUF_FLAG_QUEUED);
+    g_assert_cmpint(qvm_munmap(r->d, m.addr), ==, 0);
+    g_assert_cmpint(qvm_streamoff(r->d, s->id, QVM_OUTPUT), ==, 0);
+    g_assert_cmphex(output_flags(s, 2), ==, copy);
+    g_assert_cmphex(output_flags(s, 3), ==, copy);
+}
+
 static void test_mmap_errors(Rig *r)
 {
     uint64_t addr, len;
@@ -1876,9 +1940,15 @@ static void test_subscribe(Rig *r)
     g_assert_cmpint(qvm_subscribe(r->d, s->id, VM_EVENT_CTRL,
                                   VM_CID_MIN_BUFFERS_FOR_CAPTURE,
                                   VM_EVENT_SUB_FL_SEND_INITIAL), ==, 0);
-    g_assert_true(qvm_next(r->d, s->id, &ev, 0));
+    g_assert_true(next_media(s, &ev, 0));
     g_assert_cmpuint(ev.type, ==, VM_EVENT_CTRL);
     g_assert_cmphex(ev.id, ==, VM_CID_MIN_BUFFERS_FOR_CAPTURE);
+    g_assert_cmphex(ev.changes, ==, VM_EVENT_CTRL_CH_VALUE |
+                    VM_EVENT_CTRL_CH_FLAGS);
+    g_assert_cmphex(ev.flags, ==, VM_CTRL_FLAG_READ_ONLY);
+    g_assert_cmpint(ev.value, ==, 1);
+    g_assert_cmpint(ev.min, ==, 1);
+    g_assert_cmpint(ev.max, ==, 32);
     g_assert_cmpint(qvm_ioctl_w(r->d, s->id, VM_IOC_UNSUBSCRIBE_EVENT, &all,
                                 sizeof(all)), ==, 0);
     start_output(s, best_memory(r));
@@ -2083,6 +2153,7 @@ static const TestCase cases[] = {
     { "media/mapping-outlives", test_mapping_outlives },
     { "media/locked-memory-is-cleared", test_locked_memory },
     { "media/shared-memory-is-cleared", test_shared_memory },
+    { "media/buffer-flags", test_buffer_flags },
     { "media/mmap-errors", test_mmap_errors },
     { "media/max-mappings", test_max_mappings, .device = ",max-mappings=2" },
     { "media/most-mappings", test_most_mappings,

@@ -365,7 +365,13 @@ static void qvm_parse_dqbuf(QVMEvent *ev, const void *raw)
     ev->sequence = le32_to_cpu(dqbuf->buffer.sequence);
     ev->usec = le64_to_cpu(dqbuf->buffer.tv_sec) * G_USEC_PER_SEC +
                le64_to_cpu(dqbuf->buffer.tv_usec);
+    ev->memory = le32_to_cpu(dqbuf->buffer.memory);
+    ev->field = le32_to_cpu(dqbuf->buffer.field);
+    ev->n_planes = le32_to_cpu(dqbuf->buffer.length);
     ev->bytesused = le32_to_cpu(dqbuf->planes[0].bytesused);
+    ev->length = le32_to_cpu(dqbuf->planes[0].length);
+    ev->data_offset = le32_to_cpu(dqbuf->planes[0].data_offset);
+    ev->offset = le64_to_cpu(dqbuf->planes[0].m);
 }
 
 static void qvm_parse_event(QVMEvent *ev, const void *raw)
@@ -374,6 +380,20 @@ static void qvm_parse_event(QVMEvent *ev, const void *raw)
 
     ev->type = le32_to_cpu(event->event.type);
     ev->id = le32_to_cpu(event->event.id);
+    ev->sequence = le32_to_cpu(event->event.sequence);
+    if (ev->type == VM_EVENT_SOURCE_CHANGE) {
+        ev->changes = le32_to_cpu(event->event.src_change);
+    } else if (ev->type == VM_EVENT_CTRL) {
+        const struct vm_event_ctrl *ctrl = &event->event.ctrl;
+
+        ev->changes = le32_to_cpu(ctrl->changes);
+        ev->value = le64_to_cpu(ctrl->value);
+        ev->flags = le32_to_cpu(ctrl->flags);
+        ev->min = le32_to_cpu(ctrl->minimum);
+        ev->max = le32_to_cpu(ctrl->maximum);
+        ev->step = le32_to_cpu(ctrl->step);
+        ev->def = le32_to_cpu(ctrl->default_value);
+    }
 }
 
 void qvm_parse(const QVVEvent *raw, QVMEvent *ev)

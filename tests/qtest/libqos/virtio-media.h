@@ -121,7 +121,13 @@ int qvm_qbuf(QVVDriver *d, uint32_t session, uint32_t type, uint32_t index,
  * @event: VIRTIO_MEDIA_EVT_*
  * @type: of EVENT: VM_EVENT_*; of DQBUF: of the buffer
  * @id: of EVENT
- * @index, @flags, @bytesused, @sequence, @usec: of DQBUF
+ * @sequence: of either
+ * @flags: of DQBUF: VM_BUF_FLAG_*; of EVENT: VM_CTRL_FLAG_*, if of a control
+ * @changes: of EVENT: VM_EVENT_SRC_CH_* or VM_EVENT_CTRL_CH_*
+ * @value, @min, @max, @step, @def: of EVENT, if it is of a control
+ * @index, @memory, @field, @usec, @n_planes: of DQBUF
+ * @bytesused, @length, @data_offset, @offset: of DQBUF: of its plane; the last
+ *                                             is that of an MMAP buffer
  * @malformed: it has not the length that it must have
  */
 typedef struct QVMEvent {
@@ -129,11 +135,20 @@ typedef struct QVMEvent {
     uint32_t session;
     uint32_t type;
     uint32_t id;
-    uint32_t index;
-    uint32_t flags;
-    uint32_t bytesused;
     uint32_t sequence;
+    uint32_t flags;
+    uint32_t changes;
+    int64_t value;
+    int32_t min, max, step, def;
+    uint32_t index;
+    uint32_t memory;
+    uint32_t field;
     uint64_t usec;
+    uint32_t n_planes;
+    uint32_t bytesused;
+    uint32_t length;
+    uint32_t data_offset;
+    uint64_t offset;
     bool malformed;
 } QVMEvent;
 
