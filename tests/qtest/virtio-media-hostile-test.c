@@ -372,6 +372,45 @@ static void test_workers_without_buffers(Rig *r)
                                 &count), ==, 0);
 }
 
+/*
+ * max-streams is 2 here: so many codecs can hang behind sessions that were
+ * closed, and those that have failed give no room for more, open as they are.
+ */
+static void test_hangs_beside_failures(Rig *r)
+{
+    Session *failed[8];
+    uint32_t id = 0;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(failed); i++) {
+        uint32_t none = 0;
+
+        failed[i] = session_open(r);
+        start_output(failed[i], VM_MEMORY_USERPTR);
+        PUT_MEDIA(failed[i], 0, 0, fail("of no use"));
+        expect_buffer(failed[i], QVM_OUTPUT, VM_BUF_FLAG_ERROR);
+        expect_event(failed[i], VM_EVENT_EOS);
+        g_assert_cmpint(qvm_reqbufs(r->d, failed[i]->id, QVM_OUTPUT,
+                                    VM_MEMORY_USERPTR, &none), ==, 0);
+    }
+    /* One that has not begun to hang is no hindrance: it may take some more */
+    while (n < ARRAY_SIZE(failed) && !qvm_open(r->d, &id)) {
+        g_assert_cmpint(qvm_close(r->d, id), ==, 0);
+        Session *s = session_open(r);
+
+        start_output(s, VM_MEMORY_USERPTR);
+        PUT_MEDIA(s, 0, 0, insn(VIDEO_TEST_HANG_HARD, 3000));
+        g_usleep(50 * MS);
+        session_free(s);
+        n++;
+    }
+    g_assert_cmpuint(n, >=, 2);
+    g_assert_cmpuint(n, <, ARRAY_SIZE(failed));
+    for (unsigned i = 0; i < ARRAY_SIZE(failed); i++) {
+        session_free(failed[i]);
+    }
+}
+
 /* Any bytes as any ioctl, in a session that works */
 static void test_random(Rig *r)
 {
@@ -1156,6 +1195,9 @@ static const TestCase cases[] = {
     { "media/many-restarts", test_many_restarts, ",max-streams=1" },
     { "media/workers-without-buffers", test_workers_without_buffers,
       ",max-streams=1" },
+    /* No other test has this device, as its codecs still hang at the end */
+    { "media/hangs-beside-failures", test_hangs_beside_failures,
+      ",max-streams=2,max-resources=16", .more_threads = true },
     { "media/random", test_random },
     { "media/no-event-buffers", test_no_event_buffers, ",max-events=4",
       .opts.manual_events = true },

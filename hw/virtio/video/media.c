@@ -129,13 +129,24 @@ static size_t session_host_bytes(const MediaState *m)
            (sizeof(MediaBuffer) + sizeof(VideoResource));
 }
 
+/* Sessions that have a stream: of one that has failed, it is gone */
+static uint32_t media_count_streams(const MediaState *m)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < MEDIA_MAX_SESSIONS; i++) {
+        n += m->sessions[i] && m->sessions[i]->vs;
+    }
+    return n;
+}
+
 /* Returns: MEDIA_MAX_SESSIONS if there is no room for another session */
 static uint32_t session_find_slot(const MediaState *m)
 {
     uint32_t slot;
 
     /* Those that are closing may have a worker each */
-    if (m->dev->n_live >= m->n_sessions + m->dev->max_streams) {
+    if (m->dev->n_live >= media_count_streams(m) + m->dev->max_streams) {
         return MEDIA_MAX_SESSIONS;
     }
     for (slot = 0; slot < MEDIA_MAX_SESSIONS; slot++) {
