@@ -1504,6 +1504,35 @@ static void test_mappings_are_counted(Rig *r)
     assert_empty(r, m.region + m.addr);
 }
 
+/* One that is only to be read is the same window, and counts as any other */
+static void test_mapping_without_rw(Rig *r)
+{
+    uint64_t addr, len;
+
+    if (!r->v->pci) {
+        g_test_skip("no shared memory region");
+        return;
+    }
+    g_autoptr(Session) s = session_open(r);
+    start_output(s, VM_MEMORY_MMAP);
+    Mapped m = map_output(s, 1);
+    g_assert_cmpint(qvm_mmap_flags(r->d, s->id, 0, m.offset, &addr, &len), ==,
+                    0);
+    g_assert_cmphex(addr, ==, m.addr);
+    g_assert_cmpuint(len, ==, m.len);
+    qtest_writeq(r->qts, m.region + addr, 12);
+    g_assert_cmpint(qvm_munmap(r->d, addr), ==, 0);
+    g_assert_cmphex(qtest_readq(r->qts, m.region + addr), ==, 12);
+    g_assert_cmpint(qvm_munmap(r->d, addr), ==, 0);
+    assert_empty(r, m.region + addr);
+
+    g_assert_cmpint(qvm_mmap_flags(r->d, s->id, 0, m.offset, &addr, &len), ==,
+                    0);
+    g_assert_cmphex(qtest_readq(r->qts, m.region + addr), ==, 12);
+    qtest_writeq(r->qts, m.region + addr, 13);
+    g_assert_cmphex(qtest_readq(r->qts, m.region + addr), ==, 13);
+}
+
 /* ... its buffer and its session, and then nobody sees what was in it */
 static void test_mapping_outlives(Rig *r)
 {
@@ -2150,6 +2179,7 @@ static const TestCase cases[] = {
     { "media/prepare-buf", test_prepare_buf },
     { "media/unmapped-is-empty", test_unmapped_is_empty },
     { "media/mappings-are-counted", test_mappings_are_counted },
+    { "media/mapping-without-rw", test_mapping_without_rw },
     { "media/mapping-outlives", test_mapping_outlives },
     { "media/locked-memory-is-cleared", test_locked_memory },
     { "media/shared-memory-is-cleared", test_shared_memory },

@@ -393,7 +393,10 @@ static MediaChunk *session_find_chunk(const MediaSession *s, uint32_t offset,
     return NULL;
 }
 
-/* Whether the guest may write is up to its page tables: it is its own buffer */
+/*
+ * Whether the guest may write is up to its page tables, whatever the flags say:
+ * it is its own buffer, and a read-only window would stop nothing but CPUs
+ */
 static int session_map(MediaSession *s, uint32_t offset,
                        struct virtio_media_resp_mmap *resp)
 {

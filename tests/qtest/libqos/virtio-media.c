@@ -64,13 +64,13 @@ int qvm_close(QVVDriver *d, uint32_t session)
     return qvm_command(d, &cmd, sizeof(cmd), NULL, 0, NULL);
 }
 
-int qvm_mmap(QVVDriver *d, uint32_t session, uint32_t offset, uint64_t *addr,
-             uint64_t *len)
+int qvm_mmap_flags(QVVDriver *d, uint32_t session, uint32_t flags,
+                   uint32_t offset, uint64_t *addr, uint64_t *len)
 {
     struct virtio_media_cmd_mmap cmd = {
         .hdr.cmd = cpu_to_le32(VIRTIO_MEDIA_CMD_MMAP),
         .session_id = cpu_to_le32(session),
-        .flags = cpu_to_le32(VIRTIO_MEDIA_MMAP_FLAG_RW),
+        .flags = cpu_to_le32(flags),
         .offset = cpu_to_le32(offset),
     };
     struct virtio_media_resp_mmap resp = { };
@@ -79,6 +79,13 @@ int qvm_mmap(QVVDriver *d, uint32_t session, uint32_t offset, uint64_t *addr,
     *addr = le64_to_cpu(resp.driver_addr);
     *len = le64_to_cpu(resp.len);
     return ret;
+}
+
+int qvm_mmap(QVVDriver *d, uint32_t session, uint32_t offset, uint64_t *addr,
+             uint64_t *len)
+{
+    return qvm_mmap_flags(d, session, VIRTIO_MEDIA_MMAP_FLAG_RW, offset, addr,
+                          len);
 }
 
 int qvm_munmap(QVVDriver *d, uint64_t addr)

@@ -31,11 +31,16 @@
 #define QVM_CAPTURE     VM_BUF_TYPE_VIDEO_CAPTURE_MPLANE
 #define QVM_OUTPUT      VM_BUF_TYPE_VIDEO_OUTPUT_MPLANE
 
-/* OPEN, CLOSE, MMAP and MUNMAP; all return 0, VM_E* or one of the above */
+/*
+ * OPEN, CLOSE, MMAP, with RW and with any flags, and MUNMAP; all return 0,
+ * VM_E* or one of the above
+ */
 int qvm_open(QVVDriver *d, uint32_t *session);
 int qvm_close(QVVDriver *d, uint32_t session);
 int qvm_mmap(QVVDriver *d, uint32_t session, uint32_t offset, uint64_t *addr,
              uint64_t *len);
+int qvm_mmap_flags(QVVDriver *d, uint32_t session, uint32_t flags,
+                   uint32_t offset, uint64_t *addr, uint64_t *len);
 int qvm_munmap(QVVDriver *d, uint64_t addr);
 
 /**
