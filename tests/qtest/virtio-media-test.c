@@ -2121,8 +2121,55 @@ static void test_unplug(void *obj, void *data, QGuestAllocator *alloc)
     plugged_free(pci);
 }
 
+/* The BARs of the device @id as letters, i for ports, m for memory, or NULL */
+static char *bars_of(QTestState *qts, const char *id)
+{
+    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-pci' }");
+    QDict *bus = qobject_to(QDict, qlist_peek(qdict_get_qlist(rsp, "return")));
+    const QListEntry *e, *f;
+    char *bars = NULL;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(bus, "devices"), e) {
+        QDict *dev = qobject_to(QDict, qlist_entry_obj(e));
+
+        if (g_strcmp0(qdict_get_str(dev, "qdev_id"), id)) {
+            continue;
+        }
+        bars = g_strdup("------");
+        QLIST_FOREACH_ENTRY(qdict_get_qlist(dev, "regions"), f) {
+            QDict *region = qobject_to(QDict, qlist_entry_obj(f));
+
+            bars[qdict_get_int(region, "bar")] =
+                qdict_get_str(region, "type")[0];
+        }
+    }
+    qobject_unref(rsp);
+    return bars;
+}
+
+/* Notifications by port have a BAR of their own, too */
+static void test_pio_notify(Rig *first)
+{
+    g_autofree char *args = NULL, *with = NULL, *without = NULL;
+    QTestState *qts;
+
+    if (not_here(first)) {
+        return;
+    }
+    args = g_strdup_printf("%s -device virtio-media-pci,codec=codec0,id=with,"
+                           "modern-pio-notify=on",
+                           qos_get_current_command_line());
+    qts = qtest_init(args);
+    without = bars_of(qts, "media0");
+    g_assert_cmpstr(without, ==, "-mm-m-");
+    with = bars_of(qts, "with");
+    g_assert_cmpstr(with, ==, "imm-m-");
+    qtest_quit(qts);
+}
+
 static const TestCase cases[] = {
     { "media/config", test_config },
+    { "media/pio-notify", test_pio_notify, .no_start = true },
     { "media/open-close", test_open_close },
     { "media/max-sessions", test_max_sessions },
     { "media/max-streams", test_max_streams, .device = ",max-streams=2" },

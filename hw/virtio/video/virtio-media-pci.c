@@ -1,6 +1,8 @@
 /*
  * Virtio media device: PCI proxy
  *
+ * Everything runs in the main loop with the BQL held.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -15,9 +17,10 @@
 OBJECT_DECLARE_SIMPLE_TYPE(VirtIOMediaPCI, VIRTIO_MEDIA_PCI)
 
 /* The BAR of the shared memory region, and where others go for it */
-#define SHM_BAR     4
-#define MSIX_BAR    1
-#define MODERN_BAR  2
+#define SHM_BAR         4
+#define MSIX_BAR        1
+#define MODERN_BAR      2
+#define MODERN_IO_BAR   0   /* the legacy one, of which there is none */
 
 struct VirtIOMediaPCI {
     VirtIOPCIProxy parent_obj;
@@ -39,6 +42,7 @@ static bool virtio_media_pci_add_region(VirtIOPCIProxy *vpci_dev,
     }
     vpci_dev->msix_bar_idx = MSIX_BAR;
     vpci_dev->modern_mem_bar_idx = MODERN_BAR;
+    vpci_dev->modern_io_bar_idx = MODERN_IO_BAR;
     pci_register_bar(&vpci_dev->pci_dev, SHM_BAR,
                      PCI_BASE_ADDRESS_SPACE_MEMORY |
                      PCI_BASE_ADDRESS_MEM_PREFETCH |

@@ -1,6 +1,8 @@
 /*
  * Virtio video device: PCI proxy
  *
+ * Everything runs in the main loop with the BQL held.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
