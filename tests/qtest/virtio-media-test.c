@@ -857,8 +857,11 @@ static uint64_t n_wakeups(QTestState *qts)
     return g_ascii_strtoull(strchr(line, ':') + 1, NULL, 10);
 }
 
-/* The answer waits for a stopped machine, too, but costs nothing there */
-static void test_stop_while_streamoff_waits(Rig *r)
+/*
+ * The answer waits for a stopped machine, too, and for a driver that has taken
+ * DRIVER_OK back, but costs nothing there.
+ */
+static void streamoff_waits(Rig *r, void (*pause)(Rig *r), void (*cont)(Rig *r))
 {
     Session *s = session_open(r);
     struct {
@@ -882,12 +885,12 @@ static void test_stop_while_streamoff_waits(Rig *r)
     qvv_ram_write(&r->d->ram, mem, &req, sizeof(req));
     qvv_queue_add(r->d, &r->d->cmdq, chain, 2);
     qvv_queue_kick(r->d, &r->d->cmdq);
-    qtest_qmp_assert_success(r->qts, "{ 'execute': 'stop' }");
+    pause(r);
     wakeups = n_wakeups(r->qts);
     g_usleep(400 * MS);
     g_assert_cmpuint(n_wakeups(r->qts) - wakeups, <, 100);
     g_assert_false(qvv_queue_pop(r->d, &r->d->cmdq, &head, NULL));
-    qtest_qmp_assert_success(r->qts, "{ 'execute': 'cont' }");
+    cont(r);
     while (!qvv_queue_pop(r->d, &r->d->cmdq, &head, NULL)) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(MS);
@@ -895,6 +898,42 @@ static void test_stop_while_streamoff_waits(Rig *r)
     expect_buffer(s, QVM_OUTPUT, 0);
     guest_free(r->alloc, mem);
     session_free(s);
+}
+
+static void machine_stop(Rig *r)
+{
+    qtest_qmp_assert_success(r->qts, "{ 'execute': 'stop' }");
+}
+
+static void machine_cont(Rig *r)
+{
+    qtest_qmp_assert_success(r->qts, "{ 'execute': 'cont' }");
+}
+
+static void test_stop_while_streamoff_waits(Rig *r)
+{
+    streamoff_waits(r, machine_stop, machine_cont);
+}
+
+static void driver_not_ok(Rig *r)
+{
+    QVirtioDevice *vdev = r->d->vdev;
+
+    vdev->bus->set_status(vdev, vdev->bus->get_status(vdev) &
+                                ~VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void driver_ok(Rig *r)
+{
+    QVirtioDevice *vdev = r->d->vdev;
+
+    vdev->bus->set_status(vdev, vdev->bus->get_status(vdev) |
+                                VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void test_not_ok_while_streamoff_waits(Rig *r)
+{
+    streamoff_waits(r, driver_not_ok, driver_ok);
 }
 
 /* The answer that waits is dropped by a reset */
@@ -2044,6 +2083,21 @@ static void test_migrate_other_hostmem(Rig *r)
     assert_other_side_refused(r, "hostmem=16M", "hostmem=32M");
 }
 
+/* What is not there can't differ, whatever was asked for */
+static void test_hostmem_without_region(Rig *r)
+{
+    QDict *rsp = qtest_qmp(r->qts, "{ 'execute': 'qom-get', 'arguments': {"
+                           " 'path': '/machine/peripheral/media0',"
+                           " 'property': 'hostmem' } }");
+
+    if (r->v->pci) {
+        g_assert_cmpint(qdict_get_int(rsp, "return"), ==, 16 * MiB);
+    } else {
+        g_assert_cmpint(qdict_get_int(rsp, "return"), ==, 0);
+    }
+    qobject_unref(rsp);
+}
+
 /* QEMU must stay migratable, and a session makes that impossible */
 static void test_migrate_only_migratable(Rig *first)
 {
@@ -2214,6 +2268,7 @@ static const TestCase cases[] = {
     { "media/streamoff-around-ring-packed", test_streamoff_around_ring,
       .device = ALL_RINGS, .opts.more_features = PACKED },
     { "media/stop-while-streamoff-waits", test_stop_while_streamoff_waits },
+    { "media/not-ok-while-streamoff-waits", test_not_ok_while_streamoff_waits },
     { "media/reset-while-streamoff-waits", test_reset_while_streamoff_waits },
     { "media/reqbufs", test_reqbufs },
     { "media/create-bufs", test_create_bufs },
@@ -2257,6 +2312,7 @@ static const TestCase cases[] = {
     { "media/migrate/mapping", test_migrate_mapping },
     { "media/migrate/other-role", test_migrate_other_role },
     { "media/migrate/other-hostmem", test_migrate_other_hostmem },
+    { "media/migrate/hostmem-without-region", test_hostmem_without_region },
     { "media/migrate/only-migratable", test_migrate_only_migratable },
 };
 

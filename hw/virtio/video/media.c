@@ -283,11 +283,10 @@ static void media_settle_bh(void *opaque)
     if (!m->dev->held) {
         return;             /* its queue was reset */
     }
-    if (!runstate_is_running()) {
-        return;             /* media_vmstate_change() goes on with it */
+    if (!video_device_is_running(m->dev)) {
+        return;             /* media_go_on() */
     }
-    if (!video_device_is_running(m->dev) ||
-        (!media_is_settled(m) && ++m->settle_tries < SETTLE_TRIES)) {
+    if (!media_is_settled(m) && ++m->settle_tries < SETTLE_TRIES) {
         media_arm_settle_timer(m);
         return;
     }
@@ -297,15 +296,22 @@ static void media_settle_bh(void *opaque)
     video_device_answer_held(m->dev, m->held, m->held_size);
 }
 
+void media_go_on(MediaState *m)
+{
+    if (m->dev->held) {
+        media_arm_settle_timer(m);
+    }
+}
+
 /* Nothing changes while the machine is stopped, so nobody looks */
 static void media_vmstate_change(void *opaque, bool running, RunState state)
 {
     MediaState *m = opaque;
 
-    if (!running) {
+    if (running) {
+        media_go_on(m);
+    } else {
         timer_del(m->settle_timer);
-    } else if (m->dev->held) {
-        media_arm_settle_timer(m);
     }
 }
 

@@ -218,6 +218,9 @@ bool media_command(MediaState *m, VirtQueueElement *elem);
 /** media_is_busy: see VideoDeviceClass.is_busy. */
 bool media_is_busy(MediaState *m);
 
+/** media_go_on: see VideoDeviceClass.go_on. */
+void media_go_on(MediaState *m);
+
 /** media_buffer_event: tell that a buffer came back. */
 void media_buffer_event(MediaSession *s, const struct vm_buffer *buffer,
                         const struct vm_plane *plane);

@@ -513,6 +513,7 @@ void video_device_reset(VirtIODevice *vdev)
 static void video_device_set_status(VirtIODevice *vdev, uint8_t status)
 {
     VideoDevice *dev = VIDEO_DEVICE(vdev);
+    VideoDeviceClass *vc = VIDEO_DEVICE_GET_CLASS(dev);
 
     if (vdev->status & ~status & VIRTIO_CONFIG_S_FEATURES_OK) {
         VIRTIO_DEVICE_GET_CLASS(vdev)->reset(vdev);
@@ -521,6 +522,9 @@ static void video_device_set_status(VirtIODevice *vdev, uint8_t status)
     if (status & VIRTIO_CONFIG_S_DRIVER_OK) {
         qemu_bh_schedule(dev->event_bh);
         qemu_bh_schedule(dev->command_bh);
+        if (dev->held && vc->go_on) {
+            vc->go_on(dev);
+        }
     }
 }
 

@@ -101,6 +101,7 @@ struct VideoDevice {
  *             so small a buffer.  NULL: it must not.
  * @caps_crc: a checksum of all that the device can offer, for migration
  * @is_busy: is there something but streams that can't migrate?  May be NULL.
+ * @go_on: there is DRIVER_OK again, and an answer is held.  NULL: none ever is.
  */
 struct VideoDeviceClass {
     VirtioDeviceClass parent_class;
@@ -112,6 +113,7 @@ struct VideoDeviceClass {
                         size_t room);
     uint32_t (*caps_crc)(VideoDevice *dev);
     bool (*is_busy)(VideoDevice *dev);
+    void (*go_on)(VideoDevice *dev);
 };
 
 /**

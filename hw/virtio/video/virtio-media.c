@@ -47,6 +47,11 @@ static bool virtio_media_is_busy(VideoDevice *dev)
     return media_is_busy(&VIRTIO_MEDIA(dev)->media);
 }
 
+static void virtio_media_go_on(VideoDevice *dev)
+{
+    media_go_on(&VIRTIO_MEDIA(dev)->media);
+}
+
 /* The numbers that a guest may have asked for, without what they don't fill */
 static uint32_t virtio_media_caps_crc(VideoDevice *dev)
 {
@@ -88,6 +93,9 @@ static void virtio_media_realize(DeviceState *qdev, Error **errp)
     } else if (g_strcmp0(vm->role, "decoder")) {
         error_setg(errp, "'role' must be 'decoder' or 'encoder'");
         return;
+    }
+    if (!vm->media.has_region) {
+        vm->media.hostmem = 0;      /* as on virtio-mmio: there is none */
     }
     if (!video_device_check_limit("max-mappings", vm->media.max_mappings,
                                   MEDIA_MAX_MAPPINGS, errp)) {
@@ -155,6 +163,7 @@ static void virtio_media_class_init(ObjectClass *oc, void *data)
     vc->command = virtio_media_command;
     vc->caps_crc = virtio_media_caps_crc;
     vc->is_busy = virtio_media_is_busy;
+    vc->go_on = virtio_media_go_on;
 
     object_class_property_set_description(oc, "role",
         "what the device is, decoder or encoder (default: decoder)");

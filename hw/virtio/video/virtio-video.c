@@ -694,6 +694,11 @@ static bool virtio_video_is_busy(VideoDevice *dev)
     return media_is_busy(&VIRTIO_VIDEO(dev)->media);
 }
 
+static void virtio_video_go_on(VideoDevice *dev)
+{
+    media_go_on(&VIRTIO_VIDEO(dev)->media);
+}
+
 static void virtio_video_reset(VirtIODevice *vdev)
 {
     media_reset(&VIRTIO_VIDEO(vdev)->media);
@@ -761,6 +766,7 @@ static void virtio_video_class_init(ObjectClass *oc, void *data)
     vc->cut_event = virtio_video_cut_event;
     vc->caps_crc = virtio_video_caps_crc;
     vc->is_busy = virtio_video_is_busy;
+    vc->go_on = virtio_video_go_on;
 
     object_class_property_set_description(oc, "decoder",
         "offer what the codec can decode");
