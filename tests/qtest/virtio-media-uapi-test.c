@@ -186,6 +186,32 @@ static void test_both_directions(Rig *r)
     g_assert_false(qvv_start(r->d, &opts));
 }
 
+/*
+ * max-streams is 1 here: what a driver of draft v10 has left behind is bounded
+ * as in a device without V4L2, though sessions have many more ids.
+ */
+static void test_v10_left_behind(Rig *r)
+{
+    QVVOptions v10 = { .features = COMMON | FEATURE(DECODER) };
+    unsigned n;
+
+    for (n = 0; n < 8; n++) {
+        g_autoptr(QVVEvent) ev =
+            qvv_wait(r->d, qvv_open(r->d, 0,
+                                    VIRTIO_VIDEO_STREAM_TYPE_DECODER));
+
+        if (ev->flags & F_ERROR) {
+            break;
+        }
+        qvv_assert_ok(r->d, qvv_close(r->d, 0));
+        hang_hard(test_stream(r, 0), 0, 3000);
+        qvv_stop(r->d);
+        start(r, &v10);
+    }
+    g_assert_cmpuint(n, >=, 2);
+    g_assert_cmpuint(n, <, 8);
+}
+
 static const TestCase cases[] = {
     { "media/uapi-is-not-offered-by-default", test_not_offered },
     { "media/uapi-v4l2", test_v4l2, UAPI,
@@ -200,6 +226,9 @@ static const TestCase cases[] = {
       { .features = V4L2 | FEATURE(DECODER) } },
     { "media/uapi-no-features-ok", test_no_features_ok, UAPI,
       { .features = V4L2 | FEATURE(DECODER) } },
+    { "media/uapi-v10-left-behind", test_v10_left_behind,
+      UAPI ",max-streams=1", { .features = COMMON | FEATURE(DECODER) },
+      .more_threads = true },
     { "media/uapi-v10-after-session", test_v10_after_session, UAPI,
       { .features = V4L2 | FEATURE(DECODER) } },
     { "media/uapi-session-after-v10", test_session_after_v10, UAPI,

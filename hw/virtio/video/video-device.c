@@ -360,11 +360,6 @@ VideoDeviceStream *video_device_stream_new(VideoDevice *dev, uint32_t id,
     g_autofree char *name = g_strdup_printf("%s: stream %u",
                                             VIRTIO_DEVICE(dev)->name, id);
 
-    if (dev->n_live >= dev->n_ids + dev->max_streams) {
-        /* Streams that the guest has given up, but the codec has not yet */
-        error_setg(errp, "too many streams are still closing");
-        return NULL;
-    }
     if (!video_device_block_migration(dev, errp)) {
         return NULL;
     }

@@ -177,10 +177,11 @@ void video_device_hold(VideoDevice *dev, VirtQueueElement *elem);
 void video_device_answer_held(VideoDevice *dev, const void *data, size_t size);
 
 /**
- * video_device_stream_new: open a stream.
+ * video_device_stream_new: open a stream.  The front end keeps n_live within
+ * bounds: each of those that live can have a worker.
  * @id: free, less than n_ids
  *
- * Returns: NULL with @errp set if there are too many, or it is not to be
+ * Returns: NULL with @errp set if it is not to be
  */
 VideoDeviceStream *video_device_stream_new(VideoDevice *dev, uint32_t id,
                                            VideoCodecDirection direction,

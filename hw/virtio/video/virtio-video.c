@@ -339,6 +339,11 @@ static bool virtio_video_open(Request *req)
         request_error(req, "stream type %u", le32_to_cpu(cmd->stream_type));
         return false;
     }
+    if (dev->n_live >= 2 * dev->max_streams) {
+        /* Streams that the guest has given up, but the codec has not yet */
+        request_error(req, "too many streams are still closing");
+        return false;
+    }
     virtio_video_set_context(dev);
     if (!video_device_stream_new(dev, req->stream_id, direction, &stream_ops,
                                  NULL, &err)) {
