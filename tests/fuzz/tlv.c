@@ -17,6 +17,7 @@
 #include "qemu/host-utils.h"
 #include "qapi/error.h"
 #include "hw/virtio/virtio-video-wire.h"
+#include "hw/virtio/video/control.h"
 #include "hw/virtio/video/tlv.h"
 #include "fuzz.h"
 
@@ -217,7 +218,7 @@ static void make_control(VideoCodedCaps *coded, VideoControl id,
     VideoControlCaps *control = &coded->controls[id];
 
     control->supported = next_range(from, &control->min, &control->max) & 1 &&
-                         tlv_has_control(coded->format, id, true);
+                         video_control_exists(coded->format, id, true);
     control->menu = control->max;
     control->def = control->min;
 }

@@ -11,6 +11,7 @@
 #include "qemu/bswap.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "hw/virtio/virtio-video-wire.h"
+#include "hw/virtio/video/control.h"
 #include "hw/virtio/video/tlv.h"
 
 #define MAX_ENTRIES 8
@@ -437,18 +438,18 @@ static void test_controls_max_params(void)
 
 static void test_controls_of_formats(void)
 {
-    g_assert_true(tlv_has_control(VIDEO_CODED_VP8, VIDEO_CONTROL_BITRATE,
-                                  false));
-    g_assert_true(tlv_has_control(VIDEO_CODED_VP8, VIDEO_CONTROL_PROFILE,
-                                  false));
-    g_assert_false(tlv_has_control(VIDEO_CODED_VP8, VIDEO_CONTROL_LEVEL,
-                                   true));
-    g_assert_false(tlv_has_control(VIDEO_CODED_H264, VIDEO_CONTROL_GOP_SIZE,
-                                   false));
-    g_assert_true(tlv_has_control(VIDEO_CODED_H264, VIDEO_CONTROL_GOP_SIZE,
-                                  true));
-    g_assert_false(tlv_has_control(VIDEO_CODED_MPEG2, VIDEO_CONTROL_MIN_QP,
-                                   true));
+    g_assert_true(video_control_exists(VIDEO_CODED_VP8, VIDEO_CONTROL_BITRATE,
+                                       false));
+    g_assert_true(video_control_exists(VIDEO_CODED_VP8, VIDEO_CONTROL_PROFILE,
+                                       false));
+    g_assert_false(video_control_exists(VIDEO_CODED_VP8, VIDEO_CONTROL_LEVEL,
+                                        true));
+    g_assert_false(video_control_exists(VIDEO_CODED_H264,
+                                        VIDEO_CONTROL_GOP_SIZE, false));
+    g_assert_true(video_control_exists(VIDEO_CODED_H264, VIDEO_CONTROL_GOP_SIZE,
+                                       true));
+    g_assert_false(video_control_exists(VIDEO_CODED_MPEG2, VIDEO_CONTROL_MIN_QP,
+                                        true));
 }
 
 static void test_controls_closest(void)

@@ -16,8 +16,8 @@
 #include "qemu/cutils.h"
 #include "qemu/host-utils.h"
 #include "hw/virtio/virtio-video-wire.h"
+#include "control.h"
 #include "media.h"
-#include "tlv.h"
 
 /* What has no VideoControl */
 typedef enum ControlKind {
@@ -72,7 +72,7 @@ static const char *const bitrate_modes[] = {
 
 /*
  * All controls by their ids.  Those of a codec are found with their id by
- * tlv_find_control().
+ * video_control_find_cid().
  */
 static const struct MediaControl {
     uint32_t id;
@@ -184,13 +184,15 @@ static const VideoControlCaps *control_caps(const MediaSession *s,
 
 static bool control_codec_state(const MediaSession *s, ControlState *st)
 {
+    const VideoControlInfo *info = video_control_find_cid(st->control->id);
     unsigned i = st->control - controls;
     const VideoControlCaps *caps;
 
-    if (!tlv_find_control(st->control->id, &st->codec_control,
-                          &st->formats)) {
+    if (!info) {
         return false;
     }
+    st->codec_control = info->control;
+    st->formats = info->formats;
     caps = control_caps(s, st);
     if (!caps) {
         return false;

@@ -12,6 +12,7 @@
 #include "qemu/bswap.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "hw/virtio/virtio-video-wire.h"
+#include "control.h"
 #include "tlv.h"
 
 /* VideoCodedFormat <-> VIRTIO_VIDEO_CODED_FORMAT_* */
@@ -24,105 +25,6 @@ static const uint32_t coded_formats[VIDEO_CODED__MAX] = {
     [VIDEO_CODED_VP9]   = VIRTIO_VIDEO_CODED_FORMAT_VP9,
     [VIDEO_CODED_AV1]   = VIRTIO_VIDEO_CODED_FORMAT_AV1,
 };
-
-#define FORMAT(name) (1u << VIDEO_CODED_##name)
-#define ANY_FORMAT   ((1u << VIDEO_CODED__MAX) - 1)
-
-/*
- * Controls on the wire: @control of an encoder for one of @formats.  The
- * draft's list of them is closed; the @extended ones are not in it.
- */
-static const struct ControlInfo {
-    uint32_t cid;               /* VIRTIO_VIDEO_V4L2_CID_* */
-    VideoControl control;
-    uint32_t formats;
-    bool extended;
-} control_infos[] = {
-    { VIRTIO_VIDEO_V4L2_CID_BITRATE, VIDEO_CONTROL_BITRATE, ANY_FORMAT },
-    { VIRTIO_VIDEO_V4L2_CID_MPEG2_PROFILE, VIDEO_CONTROL_PROFILE,
-      FORMAT(MPEG2) },
-    { VIRTIO_VIDEO_V4L2_CID_MPEG2_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(MPEG2) },
-    { VIRTIO_VIDEO_V4L2_CID_MPEG4_PROFILE, VIDEO_CONTROL_PROFILE,
-      FORMAT(MPEG4) },
-    { VIRTIO_VIDEO_V4L2_CID_MPEG4_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(MPEG4) },
-    { VIRTIO_VIDEO_V4L2_CID_H264_PROFILE, VIDEO_CONTROL_PROFILE,
-      FORMAT(H264) },
-    { VIRTIO_VIDEO_V4L2_CID_H264_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(H264) },
-    { VIRTIO_VIDEO_V4L2_CID_HEVC_PROFILE, VIDEO_CONTROL_PROFILE,
-      FORMAT(HEVC) },
-    { VIRTIO_VIDEO_V4L2_CID_HEVC_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(HEVC) },
-    { VIRTIO_VIDEO_V4L2_CID_VP8_PROFILE, VIDEO_CONTROL_PROFILE, FORMAT(VP8) },
-    { VIRTIO_VIDEO_V4L2_CID_VP9_PROFILE, VIDEO_CONTROL_PROFILE, FORMAT(VP9) },
-    { VIRTIO_VIDEO_V4L2_CID_VP9_LEVEL, VIDEO_CONTROL_LEVEL, FORMAT(VP9) },
-
-    { VIRTIO_VIDEO_V4L2_CID_BITRATE_MODE, VIDEO_CONTROL_BITRATE_MODE,
-      ANY_FORMAT, true },
-    { VIRTIO_VIDEO_V4L2_CID_GOP_SIZE, VIDEO_CONTROL_GOP_SIZE, ANY_FORMAT,
-      true },
-    { VIRTIO_VIDEO_V4L2_CID_B_FRAMES, VIDEO_CONTROL_B_FRAMES, ANY_FORMAT,
-      true },
-    { VIRTIO_VIDEO_V4L2_CID_FORCE_KEY_FRAME, VIDEO_CONTROL_FORCE_KEY_FRAME,
-      ANY_FORMAT, true },
-    { VIRTIO_VIDEO_V4L2_CID_H264_MIN_QP, VIDEO_CONTROL_MIN_QP, FORMAT(H264),
-      true },
-    { VIRTIO_VIDEO_V4L2_CID_H264_MAX_QP, VIDEO_CONTROL_MAX_QP, FORMAT(H264),
-      true },
-    { VIRTIO_VIDEO_V4L2_CID_HEVC_MIN_QP, VIDEO_CONTROL_MIN_QP, FORMAT(HEVC),
-      true },
-    { VIRTIO_VIDEO_V4L2_CID_HEVC_MAX_QP, VIDEO_CONTROL_MAX_QP, FORMAT(HEVC),
-      true },
-    { VIRTIO_VIDEO_V4L2_CID_MPEG4_MIN_QP, VIDEO_CONTROL_MIN_QP, FORMAT(MPEG4),
-      true },
-    { VIRTIO_VIDEO_V4L2_CID_MPEG4_MAX_QP, VIDEO_CONTROL_MAX_QP, FORMAT(MPEG4),
-      true },
-    { VIRTIO_VIDEO_V4L2_CID_VPX_MIN_QP, VIDEO_CONTROL_MIN_QP,
-      FORMAT(VP8) | FORMAT(VP9), true },
-    { VIRTIO_VIDEO_V4L2_CID_VPX_MAX_QP, VIDEO_CONTROL_MAX_QP,
-      FORMAT(VP8) | FORMAT(VP9), true },
-    { VIRTIO_VIDEO_V4L2_CID_PREPEND_SPSPPS_TO_IDR,
-      VIDEO_CONTROL_PREPEND_HEADERS, FORMAT(H264) | FORMAT(HEVC), true },
-};
-
-static const struct ControlInfo *control_find_cid(uint32_t cid)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(control_infos); i++) {
-        if (control_infos[i].cid == cid) {
-            return &control_infos[i];
-        }
-    }
-    return NULL;
-}
-
-static const struct ControlInfo *control_find(VideoControl control,
-                                              uint32_t formats)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(control_infos); i++) {
-        if (control_infos[i].control == control &&
-            (control_infos[i].formats & formats)) {
-            return &control_infos[i];
-        }
-    }
-    return NULL;
-}
-
-bool tlv_has_control(VideoCodedFormat coded, VideoControl control,
-                     bool extended)
-{
-    const struct ControlInfo *info = control_find(control, 1u << coded);
-
-    return info && (extended || !info->extended);
-}
-
-bool tlv_find_control(uint32_t cid, VideoControl *control, uint32_t *formats)
-{
-    const struct ControlInfo *info = control_find_cid(cid);
-
-    if (info) {
-        *control = info->control;
-        *formats = info->formats;
-    }
-    return info;
-}
 
 /*
  * Reading
@@ -282,7 +184,7 @@ static bool params_have_control(const VideoParams *params, VideoControl id)
 static bool read_control(const VideoParams *params, const Tlv *tlv,
                          VideoParam *param)
 {
-    const struct ControlInfo *info = control_find_cid(tlv->type);
+    const VideoControlInfo *info = video_control_find_cid(tlv->type);
 
     if (!info || params_have_control(params, info->control) ||
         tlv->length != sizeof(struct virtio_video_tlv_v4l2_int_val)) {
@@ -471,8 +373,8 @@ static void write_raw_format(GByteArray *buf, const VideoRawFormat *raw)
 /* An enum value is one byte with three of padding: the same bytes */
 static void write_control(GByteArray *buf, const VideoControlParam *control)
 {
-    const struct ControlInfo *info = control_find(control->id,
-                                                  control->formats);
+    const VideoControlInfo *info = video_control_find(control->id,
+                                                      control->formats);
     guint tlv = tlv_begin(buf, info->cid);
 
     put_le32(buf, control->value);
@@ -558,9 +460,9 @@ static void write_empty(GByteArray *buf, uint32_t type)
 static void write_control_caps(GByteArray *buf, const VideoCodedCaps *coded)
 {
     guint container = tlv_begin(buf, VIRTIO_VIDEO_TLV_V4L2_CONTROLS);
+    const VideoControlInfo *info;
 
-    for (unsigned i = 0; i < ARRAY_SIZE(control_infos); i++) {
-        const struct ControlInfo *info = &control_infos[i];
+    for (unsigned i = 0; (info = video_control_get(i)); i++) {
         const VideoControlCaps *caps = &coded->controls[info->control];
         guint tlv;
 

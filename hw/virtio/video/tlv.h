@@ -61,24 +61,9 @@ VideoParams *tlv_read_params(const void *data, size_t size,
 void tlv_write_params(GByteArray *buf, const VideoParams *params);
 
 /**
- * tlv_has_control: can the wire carry @control of an encoder for @coded?
- * @extended: not only the controls that the draft lists
- */
-bool tlv_has_control(VideoCodedFormat coded, VideoControl control,
-                     bool extended);
-
-/**
- * tlv_find_control: the control with V4L2's id @cid.
- * @formats: set to the coded formats that have it, a bit for each
- *
- * Returns: false if there is none.
- */
-bool tlv_find_control(uint32_t cid, VideoControl *control, uint32_t *formats);
-
-/**
  * TlvCaps: what QUERY_CAPS tells.
  * @codec: what the codec can do, within the limits below; supported controls
- *         are those that tlv_has_control()
+ *         are those that video_control_exists()
  * @max_width, @max_height: in pixels
  * @max_coded_size: of a coded resource in bytes
  * @max_resources: of a queue

@@ -21,7 +21,7 @@
 #include "migration/vmstate.h"
 #include "qom/object_interfaces.h"
 #include "standard-headers/linux/virtio_ring.h"
-#include "tlv.h"
+#include "control.h"
 #include "trace.h"
 #include "video-device.h"
 
@@ -663,7 +663,7 @@ static void video_device_choose_controls(VideoDevice *dev,
                                          VideoCodedCaps *coded)
 {
     for (VideoControl i = 0; i < VIDEO_CONTROL__MAX; i++) {
-        if (!tlv_has_control(coded->format, i, dev->controls)) {
+        if (!video_control_exists(coded->format, i, dev->controls)) {
             coded->controls[i].supported = false;
         }
     }
