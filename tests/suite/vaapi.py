@@ -103,6 +103,8 @@ def through(path, way, md5=None, options='', extra=()):
         copied = stream(answer)['pixels-copied']
         if (way == 'import') != (copied == 0):
             problem = f'{copied} bytes copied'
+        elif 'mmap' in extra and answer.get('memory') != 'mmap':
+            problem = f'buffers are {answer.get("memory")} ones'
     return problem
 
 
@@ -1181,6 +1183,10 @@ def decoder_cases(paths):
         for way in PATHS:
             yield f'h264, {way}, {protocol}', through, paths['h264'], way, \
                 None, '', ['--protocol', protocol]
+    # Memory of QEMU's, which has an address as the guest's has
+    for way in PATHS:
+        yield f'h264, {way}, media, mmap', through, paths['h264'], way, None, \
+            '', ['--protocol', 'media', '--memory', 'mmap']
     yield '16 streams', through, paths['h264'], some(PATHS)[0], None, '', \
         ['--streams', '16']
     if not QUICK and not SANITIZE:
