@@ -593,9 +593,9 @@ static void command_send_input(VideoStream *stream, VideoCommand *cmd)
 
 /*
  * Turns.  A guest can queue hundreds of megabytes of coded data at once, which
- * is copied, and parameter sets that attach as much.  So all streams of a device
- * together copy and attach only so much in a turn of the main loop; those that
- * have more wait for the next one in VideoStreamContext.copying.
+ * is copied, and parameter sets that attach as much.  So all streams of a
+ * device together copy and attach only so much in a turn of the main loop;
+ * those that have more wait for the next one in VideoStreamContext.copying.
  */
 
 static void stream_wait_for_turn(VideoStream *stream)
