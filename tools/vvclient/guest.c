@@ -23,7 +23,7 @@
 /* Firmware and the like live at both ends of RAM; keep off */
 #define VV_RAM_KEEP_OFF     (64 * MiB)
 #define VV_PCI_SLOT         4
-#define VV_LOG_LINES        4
+#define VV_LOG_ENDS         3
 /* For MMAP buffers; libqos has room for twice as much, but not on virt */
 #define VV_HOSTMEM          "128M"
 
@@ -115,7 +115,6 @@ static char *vv_some_lines(const char *text, const char *prefix)
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     g_autoptr(GPtrArray) found = g_ptr_array_new();
     GString *out = g_string_new(NULL);
-    unsigned first = 0;
 
     for (unsigned i = 0; lines[i]; i++) {
         const char *line = vv_line_text(lines[i]);
@@ -124,11 +123,11 @@ static char *vv_some_lines(const char *text, const char *prefix)
             g_ptr_array_add(found, (char *)line);
         }
     }
-    if (found->len > VV_LOG_LINES) {
-        g_string_append_printf(out, "%s; ...", (char *)found->pdata[0]);
-        first = found->len - (VV_LOG_LINES - 1);
-    }
-    for (unsigned i = first; i < found->len; i++) {
+    for (unsigned i = 0; i < found->len; i++) {
+        if (i == VV_LOG_ENDS && found->len > 2 * VV_LOG_ENDS) {
+            g_string_append(out, "; ...");
+            i = found->len - VV_LOG_ENDS;
+        }
         g_string_append_printf(out, "%s%s", out->len ? "; " : "",
                                (char *)found->pdata[i]);
     }
