@@ -57,7 +57,7 @@ def same_changes(clips, codec, way, *options):
     """A control changes at that frame, where v10 has a queue for it."""
     outs = []
     for protocol in ['--protocol', 'v10'], way:
-        outs.append(enc.path(f'changes-{tag(*protocol, *options)}.'
+        outs.append(enc.path(f'changes-{codec}-{tag(*protocol, *options)}.'
                              f'{enc.CODECS[codec][0]}'))
         enc.encode(clips.short, codec, '-b', '400k', *options, *protocol,
                    out=outs[-1])
