@@ -1441,6 +1441,9 @@ static void test_userptr_any_bytes(Rig *r)
     expect_media_frame(s, 42, 11);
 }
 
+/* What an application calls its memory: an address that is none here */
+#define USERPTR 0x7f0123456000
+
 static void test_prepare_buf(Rig *r)
 {
     g_autoptr(Session) s = session_start(r, VM_MEMORY_USERPTR, WIDTH, HEIGHT);
@@ -1455,22 +1458,29 @@ static void test_prepare_buf(Rig *r)
         .b.length = cpu_to_le32(1),
         .p.length = cpu_to_le32(4096),
         .p.bytesused = cpu_to_le32(40),
+        .p.m = cpu_to_le64(USERPTR),
         .sg.start = cpu_to_le64(s->out->res[2].buffer[0].entries[0].addr),
         .sg.len = cpu_to_le32(4096),
     };
     struct vm_buffer b;
     struct vm_plane p;
 
+    g_assert_cmpint(qvm_querybuf(r->d, s->id, QVM_OUTPUT, 2, &b, &p), ==, 0);
+    g_assert_cmphex(le64_to_cpu(p.m), ==, 0);
     g_assert_cmpint(qvm_ioctl_parts(r->d, s->id, VM_IOC_PREPARE_BUF, &buf,
                                     sizeof(buf), &buf, 152, NULL), ==, 0);
     g_assert_cmphex(le32_to_cpu(buf.b.flags) & VM_BUF_FLAG_PREPARED, !=, 0);
+    g_assert_cmphex(le64_to_cpu(buf.p.m), ==, USERPTR);
     g_assert_cmpint(qvm_querybuf(r->d, s->id, QVM_OUTPUT, 2, &b, &p), ==, 0);
     g_assert_cmphex(le32_to_cpu(b.flags) & VM_BUF_FLAG_PREPARED, !=, 0);
+    g_assert_cmphex(le64_to_cpu(p.m), ==, USERPTR);
     g_assert_cmpint(qvm_ioctl_parts(r->d, s->id, VM_IOC_PREPARE_BUF, &buf,
                                     sizeof(buf), &buf, 152, NULL), ==,
                     VM_EINVAL);
     PUT_MEDIA(s, 2, 6, frame(12));
     expect_media_frame(s, 12, 6);
+    g_assert_cmpint(qvm_querybuf(r->d, s->id, QVM_OUTPUT, 2, &b, &p), ==, 0);
+    g_assert_cmphex(le64_to_cpu(p.m), ==, USERPTR);
 }
 
 /*

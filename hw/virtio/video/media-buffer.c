@@ -270,9 +270,7 @@ static void buffer_describe_plane(const MediaBuffer *buf, struct vm_plane *p)
 {
     p->bytesused = cpu_to_le32(buf->bytesused);
     p->length = cpu_to_le32(buf->length);
-    if (buf->chunk) {
-        p->m = cpu_to_le64(buf->chunk->offset);
-    }
+    p->m = cpu_to_le64(buf->chunk ? buf->chunk->offset : buf->userptr);
     p->data_offset = cpu_to_le32(buf->data_offset);
     memset(p->reserved, 0, sizeof(p->reserved));
 }
@@ -767,6 +765,9 @@ static int qbuf_take(MediaSession *s, MediaQueue *q, MediaBuffer *buf,
     ret = buffer_set_used(q, buf, length, p);
     if (!ret && q->memory == VM_MEMORY_USERPTR) {
         ret = buffer_attach(s, q, buf, sg, n_sg, length);
+        if (!ret) {
+            buf->userptr = le64_to_cpu(p->m);
+        }
     }
     return ret;
 }

@@ -72,6 +72,7 @@ typedef struct MediaChunk {
  * @length: bytes of its plane; of USERPTR at least @min_length, which was said
  *          when the buffers were asked for
  * @bytesused, @data_offset: from the guest, of OUTPUT
+ * @userptr: what the guest calls the memory of USERPTR; it means nothing here
  * @timestamp: in nanoseconds
  */
 typedef struct MediaBuffer {
@@ -79,6 +80,7 @@ typedef struct MediaBuffer {
     MediaChunk *chunk;
     uint32_t length, min_length;
     uint32_t bytesused, data_offset;
+    uint64_t userptr;
     uint64_t timestamp;
     QTAILQ_ENTRY(MediaBuffer) next;
 } MediaBuffer;
