@@ -109,12 +109,13 @@ def va(*args, options=''):
         'LIBVA_DRIVER_NAME': 'vvsw', 'LIBVA_MESSAGING_LEVEL': '0',
         'LD_PRELOAD': f'{DRIVER}/libvvsw-preload.so:{DRIVER}/libvvsw-gudev.so',
         'GST_REGISTRY': os.path.join(TMP, 'gst-registry'),
-        'VVSW_OPTIONS': f'{options},stats={stats}'})
+        'GST_VA_ALL_DRIVERS': '1',      # also those that it does not know
+        'VVSW_OPTIONS': f'{options},stats-often,stats={stats}'})
     counts = {}
     if os.path.exists(stats):
         text = Path(stats).read_text(encoding='ascii')
         for key, n in re.findall(r'([a-z-]+)=(\d+)', text):
-            counts[key] = counts.get(key, 0) + int(n)
+            counts[key] = max(counts.get(key, 0), int(n))
     return result, counts
 
 
@@ -137,7 +138,7 @@ def decode_args(path, codec, pix_fmt, hardware):
             # The first of its decoders has no hardware
             options += ['-c:v', 'av1']
     return [*options, '-i', path, '-map', '0:v:0', '-fps_mode', 'passthrough',
-            '-autoscale', '0', '-vf', vf, '-c:v', 'rawvideo', '-f', 'rawvideo',
+            '-noautoscale', '-vf', vf, '-c:v', 'rawvideo', '-f', 'rawvideo',
             '-f', 'md5', '-']
 
 
@@ -202,9 +203,11 @@ def made_of(name):
 def encode_to(source, encoder, options, out, knobs=''):
     pix_fmt = 'p010' if 'main10' in options else 'nv12'
     # JPEG's samples are of full range, which the driver cannot know
-    scale = 'scale=out_range=pc,' if encoder == 'mjpeg_vaapi' else ''
+    full = encoder == 'mjpeg_vaapi'
+    scale = 'scale=out_range=pc,' if full else ''
     return vaapi('-i', source, '-vf', f'{scale}format={pix_fmt},hwupload',
-                 '-c:v', encoder, *options, out, options=knobs)
+                 *(['-color_range', 'pc'] if full else []), '-c:v', encoder,
+                 *options, out, options=knobs)
 
 
 def psnr(path, source):
