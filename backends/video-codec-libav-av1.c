@@ -27,6 +27,7 @@
 #define AV1_OBU_SEQUENCE_HEADER 1
 #define AV1_OBU_FRAME_HEADER 3
 #define AV1_OBU_FRAME 6
+#define AV1_OBU_REDUNDANT_FRAME_HEADER 7
 #define AV1_OBU_HAS_EXTENSION 4
 #define AV1_OBU_HAS_SIZE 2
 
@@ -61,7 +62,8 @@ static size_t av1_obu_size(const uint8_t *data, size_t size, size_t *start)
 
 /*
  * A key frame that is shown is in all places that others can refer to.  One of
- * a still picture has no such bits, and is not found.
+ * a still picture has no such bits, and is not found.  A redundant header is
+ * one of a frame, too, if libavcodec has seen no other.
  */
 bool libav_av1_can_begin(const uint8_t *data, size_t size)
 {
@@ -72,7 +74,8 @@ bool libav_av1_can_begin(const uint8_t *data, size_t size)
         size_t n = av1_obu_size(data, size, &start);
         unsigned type = AV1_OBU_TYPE(data[0]);
 
-        if (type == AV1_OBU_FRAME || type == AV1_OBU_FRAME_HEADER) {
+        if (type == AV1_OBU_FRAME || type == AV1_OBU_FRAME_HEADER ||
+            type == AV1_OBU_REDUNDANT_FRAME_HEADER) {
             if (found || start == n ||
                 (data[start] & AV1_FRAME_BITS) != AV1_SHOWN_KEY_FRAME) {
                 return false;

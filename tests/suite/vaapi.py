@@ -677,15 +677,19 @@ def without_key(good, path):
     layers[5] |= 1
     layers[6] = 1
     hidden = bytes(layers) + bytes([key[0] | 4, 0x20]) + key[1:]
+    # A redundant frame header that shows frame 0, alone and behind a key frame
+    again = bytes([7 << 3 | 2, 1, 0x88])
     bad = [write_ivf(f'without-key-{name}.ivf', header, begin + frames[2:])
            for name, begin in (
                ('first', [sequence + frames[1][2:]]),
                ('headers', [sequence, frames[1]]),
                ('layers', [hidden, frames[1]]),
-               ('joined', [hidden + frames[1][2:]]))]
+               ('joined', [hidden + frames[1][2:]]),
+               ('redundant', [sequence + again]),
+               ('behind', [frames[0] + again]))]
     result = vvclient('survive', good, *bad, '--codec', OBJECT)
     return None if result.returncode == 0 and \
-        '4 of them with errors' in result.stdout else \
+        '6 of them with errors' in result.stdout else \
         result.stdout + result.stderr
 
 
