@@ -735,7 +735,7 @@ static void video_codec_worker_next(VideoCodecSession *s)
     s->have_output = ret > 0;
     if (ret == -ENODATA) {
         s->draining = false;
-        if (generation == s->generation) {
+        if (generation == s->generation && !s->failure) {
             session_post(s, EVENT_DRAINED);
         }
     }

@@ -218,7 +218,11 @@ void video_stream_refuse(VideoStream *stream, VideoCommandType type,
     VideoCommand *cmd;
 
     if (params) {
-        g_array_set_size(params->params, 0);
+        /* Not emptied: what it had is not charged any more, and goes */
+        VideoParams *empty = video_params_new(params->set);
+
+        video_params_free(params);
+        params = empty;
     }
     if (!stream_is_draining(stream) || stream_is_full(stream)) {
         stream_answer_refused(stream, type, params, cookie);
@@ -1105,7 +1109,7 @@ void video_stream_get_info(const VideoStream *stream, VideoStreamInfo *info)
     QTAILQ_FOREACH(cmd, &stream->commands, next) {
         info->draining |= command_is_barrier(cmd);
         info->queued[VIDEO_QUEUE_INPUT] +=
-            cmd->type == VIDEO_COMMAND_RESOURCE_QUEUE;
+            cmd->type == VIDEO_COMMAND_RESOURCE_QUEUE && !cmd->refused;
     }
     QTAILQ_FOREACH(res, &stream->outputs, next) {
         info->queued[VIDEO_QUEUE_OUTPUT]++;
