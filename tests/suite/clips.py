@@ -5,7 +5,7 @@
 import json
 import os
 
-from common import (MODES, SANITIZE, TMP, VVCLIENT, Tap, ffmpeg, run,
+from common import (MODES, SANITIZE, TMP, VVCLIENT, Tap, ffmpeg, new_file, run,
                     stream_problem)
 
 # Name, encoder and its options, container
@@ -46,10 +46,11 @@ MACHINES = [
 def make(name, container, options, size='322x182', depth=None):
     """Make a clip of an odd size. Returns: its path, None if it can't be."""
     path = os.path.join(TMP, f'{name}.{container}')
-    result = ffmpeg('-f', 'lavfi', '-i', f'testsrc2=size={size}:rate=25',
-                    '-frames:v', '40', *([] if '-pix_fmt' in options else
-                                         ['-pix_fmt', 'yuv420p']),
-                    *options, path)
+    with new_file(path) as out:
+        result = ffmpeg('-f', 'lavfi', '-i', f'testsrc2=size={size}:rate=25',
+                        '-frames:v', '40', *([] if '-pix_fmt' in options else
+                                             ['-pix_fmt', 'yuv420p']),
+                        *options, out)
     return path if result.returncode == 0 else None
 
 
@@ -86,12 +87,13 @@ def sandboxed(path, options):
     """With everything denied that QEMU can deny."""
     wrapper = os.path.join(TMP, 'sandboxed', 'qemu-system-x86_64')
     os.makedirs(os.path.dirname(wrapper), exist_ok=True)
-    with open(wrapper, 'w', encoding='utf-8') as f:
-        f.write('#!/bin/sh\n'
-                f'exec {os.environ["QTEST_QEMU_BINARY"]} "$@" -sandbox '
-                'on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
-                'resourcecontrol=deny\n')
-    os.chmod(wrapper, 0o755)
+    with new_file(wrapper) as out:
+        with open(out, 'w', encoding='utf-8') as f:
+            f.write('#!/bin/sh\n'
+                    f'exec {os.environ["QTEST_QEMU_BINARY"]} "$@" -sandbox '
+                    'on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
+                    'resourcecontrol=deny\n')
+        os.chmod(out, 0o755)
     return decode(path, options, {**os.environ, 'QTEST_QEMU_BINARY': wrapper})
 
 

@@ -5,7 +5,9 @@ import csv
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 
 VVCLIENT = os.environ.get(
     'VVCLIENT', str(Path(__file__).resolve().parents[2] / 'scripts/vvclient'))
@@ -41,6 +43,19 @@ def run(*args, timeout=300, env=None):
                     for text in (e.stdout, e.stderr))
         return subprocess.CompletedProcess(
             args, 124, out, f'{err}\ntimed out after {timeout} seconds')
+
+
+@contextmanager
+def new_file(path):
+    """Where to write what becomes PATH once it is complete.
+
+    Two tests may make the same file at the same time.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f'{get_ident()}-{name}')
+    yield temporary
+    if os.path.exists(temporary):
+        os.replace(temporary, path)
 
 
 def ffmpeg(*args):

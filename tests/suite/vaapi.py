@@ -22,7 +22,7 @@ import clips as made
 import encode as enc
 import vectors
 from common import CODECS, QUICK, SANITIZE, TMP, VVCLIENT, Tap, clips, \
-    ffmpeg, run
+    ffmpeg, new_file, run
 
 NODE = os.environ.get('VAAPI_NODE', '/dev/null')
 REAL = NODE != '/dev/null'
@@ -481,7 +481,7 @@ def with_nodes(*nodes):
     name = '-'.join(node or 'none' for node in nodes)
     script = os.path.join(TMP, f'with-{name}.sh')
     dev = os.path.join(TMP, f'dev-{name}')
-    with open(script, 'w', encoding='utf-8') as f:
+    with new_file(script) as out, open(out, 'w', encoding='utf-8') as f:
         # A new /dev for this process only
         f.write('set -e\n'
                 f'mkdir -p {dev}\n'
