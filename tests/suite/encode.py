@@ -781,7 +781,7 @@ def rings(clips, codec, kinds_, *options):
     """The same bytes, whatever the virtqueues are."""
     found = {}
     for kind in ['', *kinds_]:
-        out = path(f'ring-{codec}-{kind}.{CODECS[codec][0]}')
+        out = path(f'ring-{codec}-{kind}{"".join(options)}.{CODECS[codec][0]}')
         encode(clips.short, codec, '-b', '400k', '--limit', 30,
                *(['--ring', kind] if kind else []), *options, out=out)
         found[kind or 'split'] = md5(out)
@@ -790,7 +790,7 @@ def rings(clips, codec, kinds_, *options):
 
 
 def threads(clips, codec, option):
-    out = path(f'threads-{codec}.{CODECS[codec][0]}')
+    out = path(f'threads-{codec}-{option}.{CODECS[codec][0]}')
     said = encode(clips.short, codec, '--codec', f'video-codec-libav,{option}',
                   out=out)
     check(count(out) == 60, f'{count(out)} frames')
