@@ -444,13 +444,6 @@ static void test_encoder_formats_are_busy(Rig *r)
     g_assert_cmpint(qvm_s_fmt(r->d, s->id, QVM_OUTPUT, &raw), ==, VM_EBUSY);
 }
 
-/* REQBUFS of USERPTR buffers */
-static void set_buffers(Session *s, uint32_t type, uint32_t count)
-{
-    g_assert_cmpint(qvm_reqbufs(s->d, s->id, type, VM_MEMORY_USERPTR, &count),
-                    ==, 0);
-}
-
 /*
  * The format of CAPTURE decides on those that OUTPUT can have, so neither queue
  * has buffers when it is set; that of OUTPUT is of OUTPUT's buffers alone.

@@ -308,3 +308,9 @@ void assert_media_works(Rig *r)
 
     assert_session_decodes(s, 77);
 }
+
+void set_buffers(Session *s, uint32_t type, uint32_t count)
+{
+    g_assert_cmpint(qvm_reqbufs(s->d, s->id, type, VM_MEMORY_USERPTR, &count),
+                    ==, 0);
+}

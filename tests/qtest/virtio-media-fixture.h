@@ -41,6 +41,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Session, session_free)
 
 /* H264, and OUTPUT buffers that stream */
 void start_output(Session *s, uint32_t memory);
+/* REQBUFS of @count USERPTR buffers; 0 frees them */
+void set_buffers(Session *s, uint32_t type, uint32_t count);
 /* CAPTURE buffers of the present format, queued, and they stream */
 void start_capture(Session *s);
 /* STREAMOFF and no buffers any more */

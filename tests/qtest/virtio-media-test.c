@@ -286,13 +286,6 @@ static void test_s_fmt_busy(Rig *r)
     assert_session_decodes(s, 5);
 }
 
-/* REQBUFS of USERPTR buffers */
-static void set_buffers(Session *s, uint32_t type, uint32_t count)
-{
-    g_assert_cmpint(qvm_reqbufs(s->d, s->id, type, VM_MEMORY_USERPTR, &count),
-                    ==, 0);
-}
-
 /*
  * The format of OUTPUT decides on those that CAPTURE can have, so it stays what
  * it is while CAPTURE has buffers; that of CAPTURE is of CAPTURE's alone.
