@@ -1,0 +1,286 @@
+# Decoding with what the software driver imitates: GPUs that have less, do it
+# in another way, or fail.  And what memory coding takes.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+import json
+import os
+import re
+
+import clips as made
+from common import QUICK, SANITIZE, TMP, ffmpeg
+from vaapi_caps import same, same_caps, with_size, with_software, without, \
+    without_deep, without_encoder, without_encoder_profile, without_encoders, \
+    without_mode, without_rates
+from vaapi_common import OBJECT, PATHS, auto, decode, engine, imitate, \
+    in_turn, qemu_with, refused, said, stream, through, vvclient, wrong
+from vaapi_decode import bench, ivf_frames, write_ivf
+from vaapi_failures import broken_stream, device_loss, failed_all, \
+    failed_frames, failed_once, lost_stream, lost_until_key, not_reopened, \
+    one_of_two
+from vaapi_start import no_driver, no_permission, not_opened
+
+MIB = 1 << 20
+
+
+def software(path, why, *props, options=''):
+    return wrong(decode(path, 'fallback=software', *props, options=options),
+                 made.ffmpeg_md5(path), why)
+
+
+def one_copied(path, options, *extra):
+    """A buffer that the driver refuses is copied, but not the next ones."""
+    answer = decode(path, options=options, extra=extra)
+    problem = wrong(answer, made.ffmpeg_md5(path), engine('import'))
+    if problem:
+        return problem
+    copied = stream(answer)['pixels-copied'] * answer['frames']
+    everything = stream(decode(path, 'x-path=derive'))['pixels-copied']
+    return None if copied == everything else \
+        f'{copied} bytes copied, all would be {everything}'
+
+
+def too_large(path):
+    """The size that the driver tells is the limit: 322x182 in blocks."""
+    problem = auto(path, r'\w+', 'max-size=336x192')
+    return problem or refused(path, 'limit', options='max-size=320x180')
+
+
+def without_key(good, path):
+    """AV1 that refers to frames that are not there: QEMU lives."""
+    ivf = os.path.join(TMP, 'with-key.ivf')
+    if ffmpeg('-i', path, '-c', 'copy', ivf).returncode:
+        return 'SKIP this ffmpeg cannot make such a clip'
+    header, frames = ivf_frames(ivf)
+    # It begins with a temporal delimiter and a sequence header, of short sizes
+    if frames[0][:3] != b'\x12\x00\x0a' or frames[1][:2] != b'\x12\x00':
+        return f'begins with {frames[0][:16]}'
+    sequence = frames[0][:4 + frames[0][3]]
+    key = frames[0][len(sequence):]
+    # The key frame is of layer 1, while only layer 0 is decoded
+    layers = bytearray(sequence)
+    layers[5] |= 1
+    layers[6] = 1
+    hidden = bytes(layers) + bytes([key[0] | 4, 0x20]) + key[1:]
+    # A redundant frame header that shows frame 0, alone and behind a key frame
+    again = bytes([7 << 3 | 2, 1, 0x88])
+    bad = [write_ivf(f'without-key-{name}.ivf', header, begin + frames[2:])
+           for name, begin in (
+               ('first', [sequence + frames[1][2:]]),
+               ('headers', [sequence, frames[1]]),
+               ('layers', [hidden, frames[1]]),
+               ('joined', [hidden + frames[1][2:]]),
+               ('redundant', [sequence + again]),
+               ('behind', [frames[0] + again]))]
+    result = vvclient('survive', good, *bad, '--codec', OBJECT)
+    return None if result.returncode == 0 and \
+        '6 of them with errors' in result.stdout else \
+        result.stdout + result.stderr
+
+
+def scattered_refused(path):
+    answer = decode(path, 'x-path=import', extra=['--scatter'])
+    text = '\n'.join(answer['errors'])
+    return None if "can't write this frame" in text else f'not told: {answer}'
+
+
+def reset(path, way, options):
+    """Nothing comes to guest memory once the device is reset.
+
+    QEMU does not wait for long, and a busy machine may be late: so try again.
+    """
+    for _ in range(3):
+        result = vvclient('reset', path, '--after', '3', '--codec',
+                          f'{OBJECT},x-path={way}', options=options)
+        print(f'# {way}: {result.stdout}{result.stderr}'.strip(), flush=True)
+        if result.returncode == 0:
+            return None
+    return result.stderr
+
+
+#
+# Memory
+#
+
+def device_with(name, option):
+    """A QEMU whose device has one property more."""
+    return qemu_with(name, f'-global virtio-video-device.{option}')
+
+
+def code_large(path, direction, way, options='', env=None):
+    """A clip of few large frames: surfaces are most of what is in use."""
+    coder = ['decode'] if direction == 'decode' else \
+        ['encode', '-c', 'h264', '--raw', 'nv12']
+    result = vvclient(*coder, path, '--json', '--codec',
+                      f'{OBJECT},x-path={way}', options=options, **(env or {}))
+    try:
+        return said(result)
+    except json.JSONDecodeError:
+        return {'ok': False, 'errors': [result.stderr]}
+
+
+def memory(path, direction, way):
+    """What the driver holds is in the device's memory, and not much more."""
+    stats = os.path.join(TMP, f'memory-{direction}-{way}')
+    answer = code_large(path, direction, way, f'stats-often,stats={stats}')
+    if not answer['ok']:
+        return '\n'.join(answer['errors'])
+    with open(stats, encoding='ascii') as f:
+        peak = max(map(int, re.findall(r'peak-bytes=(\d+)', f.read())))
+    used = answer['device']['memory']
+    print(f'# {direction}, {way}: {used} bytes, the driver has {peak}',
+          flush=True)
+    return None if peak <= used <= peak * 2 else \
+        f'{used} bytes are in use, the driver has {peak}'
+
+
+def memory_limit(path, direction, way):
+    """One byte less than what a stream takes is not enough."""
+    answer = code_large(path, direction, way)
+    if not answer['ok']:
+        return '\n'.join(answer['errors'])
+    used = answer['device']['memory']
+    name = f'limit-{direction}-{way}'
+    answer = code_large(path, direction, way, env=device_with(
+        f'{name}-less', f'max-mem={used - 1}'))
+    if answer['ok'] or 'max-mem' not in '\n'.join(answer['errors']):
+        return f'{used - 1} bytes are enough: {answer}'
+    # Coded data has gone when QEMU is asked
+    answer = code_large(path, direction, way, env=device_with(
+        f'{name}-more', f'max-mem={used + MIB}'))
+    return None if answer['ok'] else '\n'.join(answer['errors'])
+
+
+#
+# All of it
+#
+
+def imitation_cases(paths):
+    h264 = paths['h264']
+    yield 'no import', auto, h264, '(derive|getimage)', 'no-import'
+    yield 'no import, forced', imitate, 'no-import', refused, h264, \
+        'and x-path=import', 'x-path=import'
+    yield 'nothing is decoded into imported memory', auto, h264, 'import', \
+        'no-import-decode'
+    yield 'nor into linear surfaces', auto, h264, 'import', 'no-linear-decode'
+    yield 'an import that writes something else', auto, h264, \
+        '(derive|getimage)', 'import-garbled'
+    yield 'an import that writes something else, DMA-BUF', auto, h264, \
+        '(derive|getimage)', 'import-garbled,udmabuf'
+    for name in 'h264', 'hevc-10', 'vp8':
+        yield f'{name} in a DMA-BUF', through, paths[name], 'import', None, \
+            'udmabuf'
+        yield f'{name} in a DMA-BUF of scattered pages', through, paths[name], \
+            'import', None, 'udmabuf', ['--scatter']
+    yield 'no DMA-BUF of this RAM', through, h264, 'import', None, 'udmabuf', \
+        ['--unsealed']
+    yield 'no DMA-BUF of this RAM, scattered', auto, h264, \
+        '(derive|getimage)', 'udmabuf', (), ['--unsealed', '--scatter']
+    for options in 'fail-import=20', 'fail-import=20,udmabuf':
+        yield f'a buffer that is refused, {options}', one_copied, h264, \
+            options, '--scatter' if 'udmabuf' in options else '--json'
+    yield 'scattered pages without udmabuf, forced', scattered_refused, h264
+    if not QUICK and not SANITIZE:
+        yield '16 streams are served alike in DMA-BUFs', imitate, 'udmabuf', \
+            bench, h264, 'import'
+    yield 'too many pages for one DMA-BUF', auto, paths['large'], \
+        '(derive|getimage)', 'udmabuf', (), ['--scatter']
+    yield 'no derive', auto, h264, 'getimage', 'no-derive,no-import'
+    yield 'tiled surfaces', auto, h264, 'getimage', 'derive-tiled,no-import'
+    # They are the faster ones
+    garbled = 'derive-garbled,get-image-ms=2'
+    yield 'derived images of something else', auto, h264, 'getimage', \
+        f'{garbled},no-import'
+    yield 'no derive, forced', failed_all, h264, 'x-path=derive', 'no-derive'
+    for pitch in 256, 1024:
+        yield f'pitch {pitch}', through, h264, 'derive', None, \
+            f'derive-pitch={pitch}'
+    yield 'caps without VP9', same_caps, \
+        'no-profile=VP9Profile0,no-profile=VP9Profile2', without('vp9')
+    yield 'caps without AV1', same_caps, 'no-profile=AV1Profile0', \
+        without('av1')
+    yield 'caps without 10 bits', same_caps, 'no-profile=HEVCMain10', \
+        without_deep('hevc')
+    yield 'caps without encoders', same_caps, 'no-encode', without_encoders
+    yield 'caps without encoders of a profile', same_caps, \
+        'no-encode-profile=H264High', without_encoder_profile('h264', 'high')
+    yield 'caps without encoders of 10 bits', same_caps, \
+        'no-encode-profile=HEVCMain10', without_deep('hevc', 'encodes_from')
+    yield 'caps without an encoder', same_caps, ','.join(
+        f'no-encode-profile=H264{name}'
+        for name in ('ConstrainedBaseline', 'Main', 'High')), \
+        without_encoder('h264')
+    yield 'caps without CBR', same_caps, 'no-cbr', without_mode('cbr')
+    yield 'caps without VBR', same_caps, 'no-vbr', without_mode('vbr')
+    yield 'caps with CQP only', same_caps, 'cqp-only', without_rates
+    yield 'caps with low power encoders', same_caps, 'low-power', same
+    yield 'caps of small sizes', same_caps, 'max-size=336x192', \
+        with_size(336, 192)
+    yield 'caps with fallback', same_caps, '', with_software, \
+        'fallback=software'
+    yield 'h264 without delay', in_turn, 'decode', paths['plain']
+    yield 'the driver has a limit', too_large, h264
+    yield 'a profile is missing', imitate, 'no-profile=HEVCMain10', refused, \
+        paths['hevc-10'], 'does not decode profile'
+    yield 'a profile is missing, fallback', imitate, \
+        'no-profile=HEVCMain10', software, paths['hevc-10'], \
+        "libavcodec hevc, as the GPU can't"
+    yield '10 bits of av1 are missing', imitate, 'no-deep', refused, \
+        paths['av1-10'], 'does not decode profile'
+    yield '10 bits of av1 are missing, fallback', imitate, 'no-deep', \
+        software, paths['av1-10'], "libavcodec libdav1d, as the GPU can't"
+    yield 'a format is missing', imitate, 'no-profile=VP9Profile0', refused, \
+        paths['vp9'], 'cannot decode'
+    yield 'a format is missing, fallback', imitate, 'no-profile=VP9Profile0', \
+        software, paths['vp9'], 'libavcodec vp9'
+    yield 'no fallback unless asked for', refused, paths['mpeg4'], \
+        'cannot decode'
+    yield 'fallback', software, paths['mpeg4'], 'libavcodec mpeg4'
+    yield 'a picture is refused', failed_frames, paths['plain'], \
+        'fail-end-picture=20', 1
+    for number in 1, 20:
+        yield f'picture {number} of av1 is refused', lost_until_key, \
+            paths['av1'], number
+    yield 'av1 without a key frame', without_key, h264, paths['av1']
+    # VP9's drain leaves all as it is, others' may forget all
+    yield 'a refused picture comes again, drain', failed_once, paths['vp9'], \
+        'fail-end-picture=20', '--again', 'drain'
+    for name in 'plain', 'vp9':
+        yield f'a refused picture comes again, seek, {name}', failed_once, \
+            paths[name], 'fail-end-picture=1', '--again', 'seek', '--limit', 1
+    for way in PATHS:
+        # With import, each second one is that of the GPU's copy
+        yield f'a picture that fails, {way}', failed_frames, paths['plain'], \
+            f'fail-sync={60 if way == "import" else 30}', 1, f'x-path={way}'
+    yield 'a picture of one of two streams is refused', one_of_two, \
+        paths['plain'], 'fail-end-picture=20'
+    yield 'a picture of one of two streams fails', one_of_two, \
+        paths['plain'], 'fail-sync=30', 'x-path=derive'
+    for way in PATHS:
+        yield f'a slow decoder is waited for, {way}', through, \
+            paths['plain'], way, None, 'decode-ms=10'
+    for way in PATHS:
+        # What takes time is the copy that the GPU makes, or the picture
+        slow = 'process-ms=20' if way == 'import' else 'decode-ms=200'
+        yield f'a reset while the GPU is busy, {way}', imitate, slow, reset, \
+            paths['plain'], way
+    yield 'a reset while the GPU is busy, DMA-BUF', imitate, \
+        'process-ms=20,udmabuf', reset, paths['plain'], 'import'
+    # It does nothing, or has all but pictures
+    for how in 'lose-device', 'fail-all-after':
+        yield f'the GPU is lost, {how}', lost_stream, h264, f'{how}=20'
+        yield f'the GPU comes back, {how}', device_loss, h264, \
+            paths['long'], f'{how}=100'
+    # Nothing can be decoded any more, but that is not the GPU's fault
+    yield 'all that refers to a refused picture', broken_stream, paths['vp9']
+    yield 'the GPU does not come back', not_reopened, h264, paths['long']
+    for way in PATHS:
+        for direction in 'decode', 'encode':
+            yield f'memory, {direction}, {way}', memory, paths['large'], \
+                direction, way
+            if way != 'derive':
+                yield f'max-mem, {direction}, {way}', memory_limit, \
+                    paths['large'], direction, way
+    yield 'no such node', not_opened, '/dev/dri/renderD999', \
+        ['/dev/dri/renderD999', 'No such file', 'video-codec-libav']
+    yield 'no such driver', no_driver
+    yield 'no permission', no_permission
