@@ -298,9 +298,10 @@ def process(source, before, size, after):
     """What the video processor makes is what libswscale makes."""
     width, height = size.split('x')
     flags = 'flags=bicubic+accurate_rnd+full_chroma_int'
-    # ffmpeg thinks that what comes from RGB has its range
+    # ffmpeg thinks that what comes from RGB has its range, and says so
     graph = f'[0:v]format={before},split[a][b];[a]hwupload,' \
-        f'scale_vaapi={width}:{height}:format={after},hwdownload,' \
+        f'scale_vaapi={width}:{height}:format={after}:out_range=tv,' \
+        'hwdownload,' \
         f'format={after},setparams=range=tv:colorspace=unknown[x];' \
         f'[b]scale={width}:{height}:{flags},format={after},' \
         'setparams=range=tv:colorspace=unknown[y];[x][y]psnr'
@@ -378,13 +379,18 @@ def knob_cases(source, clip):
 
 
 def client_cases():
-    for test in 'export', 'export-map', 'import', 'layout':
+    for test in 'export', 'export-map', 'import', 'layout', 'convert':
         yield f'client: {test}', client, test
     for knob in ('no-import', 'no-import-decode', 'no-import-read',
                  'no-linear-decode', 'no-derive', 'derive-tiled',
-                 'derive-garbled,import-garbled'):
+                 'derive-garbled,import-garbled', 'convert-601',
+                 'no-convert'):
         yield f'client: {knob}', client, knob, knob
     yield 'client: process-ms', client, 'process-ms', 'process-ms=1000'
+    yield 'client: end-process-ms', client, 'end-process-ms', \
+        'end-process-ms=500'
+    yield 'client: import-pitch and import-offset', client, 'import-layout', \
+        'import-pitch=64,import-offset=64'
 
 
 def clip_cases():

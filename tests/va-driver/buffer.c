@@ -157,7 +157,7 @@ static VAStatus sync_buffer(VADriverContextP va, VABufferID id,
     if (!b) {
         return VA_STATUS_ERROR_INVALID_BUFFER;
     }
-    if (drv->lost || ++drv->syncs == drv->options.fail_sync) {
+    if (vv_sync_fails(drv)) {
         return VA_STATUS_ERROR_OPERATION_FAILED;
     }
     return vv_job_wait(drv, b->fence, timeout_ns);

@@ -370,9 +370,10 @@ static VAContextID new_context(VAProfile profile, VAEntrypoint entrypoint)
 }
 
 /* Returns: of the first call that refuses */
-static VAStatus process(VAContextID context, VASurfaceID from, VASurfaceID to)
+static VAStatus process_as(VAContextID context,
+                           VAProcPipelineParameterBuffer pipeline,
+                           VASurfaceID to)
 {
-    VAProcPipelineParameterBuffer pipeline = { .surface = from };
     VABufferID buffer;
     VAStatus status;
 
@@ -387,6 +388,13 @@ static VAStatus process(VAContextID context, VASurfaceID from, VASurfaceID to)
     }
     OK(vaDestroyBuffer(dpy, buffer));
     return status;
+}
+
+static VAStatus process(VAContextID context, VASurfaceID from, VASurfaceID to)
+{
+    VAProcPipelineParameterBuffer pipeline = { .surface = from };
+
+    return process_as(context, pipeline, to);
 }
 
 static void test_no_import_decode(void)
@@ -526,6 +534,160 @@ static void test_derive_tiled(void)
     CHECK(holds(surface, &nv12, 9));
 }
 
+/*
+ * Colours
+ */
+
+/* A picture of one colour */
+static VASurfaceID plain_surface(uint8_t y, uint8_t u, uint8_t v)
+{
+    VASurfaceID surface = new_surface(&nv12);
+    VAImage image = new_image(&nv12);
+    uint8_t *data;
+
+    OK(vaMapBuffer(dpy, image.buf, (void **)&data));
+    memset(data + image.offsets[0], y, image.pitches[0] * HEIGHT);
+    for (unsigned i = 0; i < image.pitches[1] * HEIGHT / 2; i += 2) {
+        data[image.offsets[1] + i] = u;
+        data[image.offsets[1] + i + 1] = v;
+    }
+    OK(vaUnmapBuffer(dpy, image.buf));
+    OK(vaPutImage(dpy, surface, image.image_id, 0, 0, WIDTH, HEIGHT, 0, 0,
+                  WIDTH, HEIGHT));
+    OK(vaDestroyImage(dpy, image.image_id));
+    return surface;
+}
+
+/* Is the middle of the plane, byte by byte, about that? */
+static bool is_about(VASurfaceID surface, const Format *f, unsigned plane,
+                     const uint8_t *expected, unsigned n)
+{
+    VAImage image = new_image(f);
+    const uint8_t *at;
+    bool same = true;
+    uint8_t *data;
+
+    OK(vaSyncSurface(dpy, surface));
+    OK(vaGetImage(dpy, surface, 0, 0, WIDTH, HEIGHT, image.image_id));
+    OK(vaMapBuffer(dpy, image.buf, (void **)&data));
+    at = data + image.offsets[plane] +
+        (HEIGHT >> plane) / 2 * image.pitches[plane] + f->row / 2;
+    for (unsigned i = 0; i < n; i++) {
+        same &= abs(at[i] - expected[i]) <= 2;
+    }
+    OK(vaUnmapBuffer(dpy, image.buf));
+    OK(vaDestroyImage(dpy, image.image_id));
+    return same;
+}
+
+static const Format bgrx = {
+    VA_FOURCC_BGRX, VA_RT_FORMAT_RGB32, DRM_FORMAT_XRGB8888, 4 * WIDTH,
+};
+
+/* What one colour of YUV is, by the standard's matrix, as blue, green, red */
+static const uint8_t plain_yuv[] = { 100, 90, 170 };
+static const struct {
+    VAProcColorStandardType standard;
+    uint8_t range;
+    uint8_t bgr[3];
+} plain_colours[] = {
+    { VAProcColorStandardBT601, VA_SOURCE_RANGE_REDUCED, { 21, 79, 165 } },
+    { VAProcColorStandardBT601, VA_SOURCE_RANGE_FULL, { 33, 83, 159 } },
+    { VAProcColorStandardBT709, VA_SOURCE_RANGE_REDUCED, { 18, 84, 173 } },
+    { VAProcColorStandardBT709, VA_SOURCE_RANGE_FULL, { 29, 87, 166 } },
+};
+
+static void test_convert(void)
+{
+    VAContextID processor = new_context(VAProfileNone, VAEntrypointVideoProc);
+    const uint8_t *yuv = plain_yuv;
+    VASurfaceID from = plain_surface(yuv[0], yuv[1], yuv[2]);
+    VASurfaceID to = new_surface(&bgrx), back = new_surface(&nv12);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(plain_colours); i++) {
+        VAProcPipelineParameterBuffer pipeline = {
+            .surface = from,
+            .surface_color_standard = plain_colours[i].standard,
+            .input_color_properties.color_range = plain_colours[i].range,
+        };
+
+        OK(process_as(processor, pipeline, to));
+        CHECK(is_about(to, &bgrx, 0, plain_colours[i].bgr, 3));
+        pipeline = (VAProcPipelineParameterBuffer) {
+            .surface = to,
+            .output_color_standard = plain_colours[i].standard,
+            .output_color_properties.color_range = plain_colours[i].range,
+        };
+        OK(process_as(processor, pipeline, back));
+        CHECK(is_about(back, &nv12, 0, yuv, 1));
+        CHECK(is_about(back, &nv12, 1, yuv + 1, 2));
+    }
+}
+
+static void test_convert_601(void)
+{
+    VAContextID processor = new_context(VAProfileNone, VAEntrypointVideoProc);
+    const uint8_t *yuv = plain_yuv;
+    VASurfaceID from = plain_surface(yuv[0], yuv[1], yuv[2]);
+    VASurfaceID to = new_surface(&bgrx);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(plain_colours); i++) {
+        VAProcPipelineParameterBuffer pipeline = {
+            .surface = from,
+            .surface_color_standard = plain_colours[i].standard,
+            .input_color_properties.color_range = plain_colours[i].range,
+        };
+
+        OK(process_as(processor, pipeline, to));
+        CHECK(is_about(to, &bgrx, 0, plain_colours[0].bgr, 3));
+    }
+}
+
+static void test_no_convert(void)
+{
+    VAContextID processor = new_context(VAProfileNone, VAEntrypointVideoProc);
+    VASurfaceID from = new_surface(&nv12);
+
+    OK(process(processor, from, new_surface(&nv12)));
+    EXPECT(process(processor, from, new_surface(&bgrx)),
+           VA_STATUS_ERROR_INVALID_SURFACE);
+}
+
+/* What is not a multiple of 64 is moved to one, without a word */
+static void test_import_layout(void)
+{
+    const unsigned size = 2 * NV12_SIZE;
+    VADRMPRIMESurfaceDescriptor d = file_of_nv12(size);
+    VASurfaceID surface;
+    uint8_t *memory = mmap(NULL, size, PROT_READ, MAP_SHARED, d.objects[0].fd,
+                           0);
+
+    CHECK(memory != MAP_FAILED);
+    d.layers[0].pitch[0] = 128;
+    d.layers[0].pitch[1] = 144;
+    d.layers[0].offset[1] = 128 * HEIGHT + 16;
+    OK(import_prime(&nv12, &d, &surface));
+    draw(surface, &nv12, 14);
+    CHECK(has_rows(memory, 128, &nv12, 14, 0));
+    CHECK(has_rows(memory + 128 * HEIGHT, 128, &nv12, 14, 1));
+    munmap(memory, size);
+    close(d.objects[0].fd);
+}
+
+/* Here it is vaEndPicture() that waits */
+static void test_end_process_ms(void)
+{
+    VAContextID processor = new_context(VAProfileNone, VAEntrypointVideoProc);
+    VASurfaceID from = new_surface(&nv12), to = new_surface(&nv12);
+    gint64 begin = g_get_monotonic_time();
+
+    draw(from, &nv12, 15);
+    OK(process(processor, from, to));
+    CHECK(g_get_monotonic_time() - begin >= G_USEC_PER_SEC / 2);
+    OK(vaSyncSurface(dpy, to));
+    CHECK(holds(to, &nv12, 15));
+}
+
 /* Who does not wait sees what was there before */
 static void test_process_ms(void)
 {
@@ -564,6 +726,11 @@ int main(int argc, char **argv)
         { "no-derive", test_no_derive },
         { "derive-tiled", test_derive_tiled },
         { "process-ms", test_process_ms },
+        { "end-process-ms", test_end_process_ms },
+        { "convert", test_convert },
+        { "convert-601", test_convert_601 },
+        { "no-convert", test_no_convert },
+        { "import-layout", test_import_layout },
     };
 
     for (unsigned i = 0; argc == 2 && i < G_N_ELEMENTS(tests); i++) {

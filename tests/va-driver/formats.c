@@ -133,6 +133,23 @@ static void planar_to_p010(const VvPixels *dst, const VvPixels *src)
     }
 }
 
+static const int *coefficients(const VvPixels *p)
+{
+    return sws_getCoefficients(p->colours.bt709 ? SWS_CS_ITU709
+                                                : SWS_CS_ITU601);
+}
+
+static bool is_rgb(const VvPixels *p)
+{
+    return av_pix_fmt_desc_get(p->format)->flags & AV_PIX_FMT_FLAG_RGB;
+}
+
+/* RGB always is */
+static bool is_full(const VvPixels *p)
+{
+    return p->colours.full || is_rgb(p);
+}
+
 static bool scale(const VvPixels *dst, const VvPixels *src)
 {
     struct SwsContext *sws =
@@ -144,6 +161,11 @@ static bool scale(const VvPixels *dst, const VvPixels *src)
 
     if (!sws) {
         return false;
+    }
+    if (is_rgb(src) != is_rgb(dst)) {
+        sws_setColorspaceDetails(sws, coefficients(src), is_full(src),
+                                 coefficients(dst), is_full(dst), 0, 1 << 16,
+                                 1 << 16);
     }
     ok = sws_scale(sws, (const uint8_t *const *)src->data, src->pitch, 0,
                    src->height, dst->data, dst->pitch) == dst->height;

@@ -1,6 +1,8 @@
 /*
  * What imitates the ways of real drivers: VVSW_OPTIONS, read when a display is
- * opened.  Options are separated by commas; N counts from 1 within the display.
+ * opened.  Options are separated by commas; N counts from 1 within the display,
+ * syncs and imports from the first vaEndPicture of a decoder or encoder on:
+ * clients may try some out before.
  *
  *   fail-end-picture=N  the N-th vaEndPicture of decoders and encoders fails
  *   fail-all-after=N    every vaEndPicture does after the N-th of decoders and
@@ -10,12 +12,18 @@
  *                       every call fails until the display is opened anew
  *   decode-ms=N         a picture takes N milliseconds more
  *   process-ms=N        so does what the video processor does
+ *   end-process-ms=N    its vaEndPicture waits for N milliseconds
+ *   no-convert          it does not convert between formats
+ *   convert-601         it does, but takes all YUV for BT.601 of limited range
  *   no-import           surfaces cannot be made of the client's memory
  *   fail-import=N       the N-th cannot
  *   no-import-decode    they can, but not be decoded into
  *   no-import-read      nor can the video processor read them
  *   no-linear-decode    nor can those that must be linear (client.c has some)
  *   import-garbled      the second plane of such surfaces is at a wrong place
+ *   import-pitch=N      their lines begin at multiples of N bytes, whatever the
+ *                       client says
+ *   import-offset=N     so do their planes
  *   no-derive           vaDeriveImage is not implemented
  *   derive-tiled        vaDeriveImage fails, as if the surface were tiled
  *   derive-garbled      vaDeriveImage shows tiles as if they were lines
@@ -87,6 +95,8 @@ static void parse(VvOptions *o, const char *option)
         is_flag(option, "no-import-read", &o->no_import_read) ||
         is_flag(option, "no-linear-decode", &o->no_linear_decode) ||
         is_flag(option, "import-garbled", &o->import_garbled) ||
+        is_flag(option, "no-convert", &o->no_convert) ||
+        is_flag(option, "convert-601", &o->convert_601) ||
         is_flag(option, "no-derive", &o->no_derive) ||
         is_flag(option, "derive-garbled", &o->derive_garbled) ||
         is_flag(option, "derive-tiled", &o->derive_tiled) ||
@@ -105,6 +115,9 @@ static void parse(VvOptions *o, const char *option)
         is_number(option, "lose-device", &o->lose_device) ||
         is_number(option, "decode-ms", &o->decode_ms) ||
         is_number(option, "process-ms", &o->process_ms) ||
+        is_number(option, "end-process-ms", &o->end_process_ms) ||
+        is_number(option, "import-pitch", &o->import_pitch) ||
+        is_number(option, "import-offset", &o->import_offset) ||
         is_number(option, "get-image-ms", &o->get_image_ms) ||
         is_number(option, "open-times", &o->open_times) ||
         is_number(option, "fail-import", &o->fail_import) ||
@@ -132,6 +145,8 @@ void vv_options_init(VvOptions *o)
 
     *o = (VvOptions) {
         .derive_pitch = 64,
+        .import_pitch = 1,
+        .import_offset = 1,
         .max_width = 8192,
         .max_height = 8192,
         .no_profile = g_ptr_array_new_with_free_func(g_free),
@@ -143,6 +158,8 @@ void vv_options_init(VvOptions *o)
         }
     }
     o->derive_pitch = CLAMP(o->derive_pitch, 1, 65536);
+    o->import_pitch = MAX(o->import_pitch, 1);
+    o->import_offset = MAX(o->import_offset, 1);
 }
 
 void vv_options_clear(VvOptions *o)

@@ -185,6 +185,19 @@ static VAStatus find_display(VvDriver *drv, VvContext *ctx, VvJob *job)
     return VA_STATUS_SUCCESS;
 }
 
+/* Lock held, but not while it waits */
+static void wait_at_end(VvContext *ctx)
+{
+    VvDriver *drv = ctx->obj.drv;
+    unsigned ms = drv->options.end_process_ms;
+
+    if (ms && ctx->config->entrypoint == VAEntrypointVideoProc) {
+        g_mutex_unlock(&drv->lock);
+        g_usleep(ms * 1000);
+        g_mutex_lock(&drv->lock);
+    }
+}
+
 static VAStatus end_picture(VADriverContextP va, VAContextID id)
 {
     VvDriver *drv = vv_driver(va);
@@ -208,6 +221,7 @@ static VAStatus end_picture(VADriverContextP va, VAContextID id)
     }
     if (status == VA_STATUS_SUCCESS) {
         vv_worker_queue(ctx, job);
+        wait_at_end(ctx);
     }
     vv_job_unref(job);
     return status;

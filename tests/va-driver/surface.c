@@ -229,6 +229,19 @@ static VAStatus import_prime(VvSurface *s, const Import *in)
     return s->memory ? VA_STATUS_SUCCESS : VA_STATUS_ERROR_INVALID_PARAMETER;
 }
 
+/* Lay an imported surface out as the options say. */
+static void garble(VvSurface *s, const VvOptions *o)
+{
+    for (unsigned i = 0; i < s->format->planes; i++) {
+        s->pitch[i] = MAX(s->pitch[i] - s->pitch[i] % o->import_pitch,
+                          plane_bytes(s->format, i, s->width));
+        s->offset[i] -= s->offset[i] % o->import_offset;
+    }
+    if (o->import_garbled && s->offset[1] >= 16) {
+        s->offset[1] -= 16;
+    }
+}
+
 static void surface_destroy(VvObject *obj)
 {
     VvSurface *s = (VvSurface *)obj;
@@ -256,7 +269,7 @@ static VAStatus create_one(VvDriver *drv, const VvFormat *format,
         status = allocate(s);
     } else if (drv->options.no_import) {
         status = VA_STATUS_ERROR_UNSUPPORTED_MEMORY_TYPE;
-    } else if (++drv->imports == drv->options.fail_import) {
+    } else if (drv->pictures && ++drv->imports == drv->options.fail_import) {
         status = VA_STATUS_ERROR_INVALID_PARAMETER;
     } else if (in->memory_type == VA_SURFACE_ATTRIB_MEM_TYPE_DRM_PRIME_2) {
         status = import_prime(s, in);
@@ -267,8 +280,8 @@ static VAStatus create_one(VvDriver *drv, const VvFormat *format,
         vv_object_remove(s);
         return status;
     }
-    if (s->imported && drv->options.import_garbled && s->offset[1] >= 16) {
-        s->offset[1] -= 16;
+    if (s->imported) {
+        garble(s, &drv->options);
     }
     drv->stats.imported += s->imported;
     *id = s->obj.id;
@@ -411,7 +424,7 @@ static VAStatus sync_surface2(VADriverContextP va, VASurfaceID id,
     if (!s) {
         return VA_STATUS_ERROR_INVALID_SURFACE;
     }
-    if (drv->lost || ++drv->syncs == drv->options.fail_sync) {
+    if (vv_sync_fails(drv)) {
         return VA_STATUS_ERROR_OPERATION_FAILED;
     }
     return vv_job_wait(drv, s->fence, timeout_ns);

@@ -17,6 +17,19 @@ static bool is_within(const VARectangle *r, const VvSurface *s)
         (unsigned)r->y + r->height <= s->height;
 }
 
+/* How the pixels of @s are to be understood if they are converted */
+static VvColours colours(const VvSurface *s, VAProcColorStandardType standard,
+                         const VAProcColorProperties *properties)
+{
+    if (s->obj.drv->options.convert_601) {
+        return (VvColours) { };
+    }
+    return (VvColours) {
+        .bt709 = standard == VAProcColorStandardBT709,
+        .full = properties->color_range == VA_SOURCE_RANGE_FULL,
+    };
+}
+
 /* The rectangles are the client's memory, which is read before it goes */
 VAStatus vv_process_render(VvJob *job, VvBuffer *buffer)
 {
@@ -33,6 +46,10 @@ VAStatus vv_process_render(VvJob *job, VvBuffer *buffer)
     if (pipe.source->imported && buffer->obj.drv->options.no_import_read) {
         return VA_STATUS_ERROR_INVALID_SURFACE;
     }
+    if (pipe.source->format != job->target->format &&
+        buffer->obj.drv->options.no_convert) {
+        return VA_STATUS_ERROR_INVALID_SURFACE;
+    }
     if (p->num_filters || p->rotation_state || p->mirror_state) {
         return VA_STATUS_ERROR_UNSUPPORTED_FILTER;
     }
@@ -42,6 +59,10 @@ VAStatus vv_process_render(VvJob *job, VvBuffer *buffer)
         !is_within(&pipe.to, job->target)) {
         return VA_STATUS_ERROR_INVALID_PARAMETER;
     }
+    pipe.from_colours = colours(pipe.source, p->surface_color_standard,
+                                &p->input_color_properties);
+    pipe.to_colours = colours(job->target, p->output_color_standard,
+                              &p->output_color_properties);
     g_ptr_array_add(job->reads, vv_object_ref(pipe.source));
     g_array_append_val(job->pipelines, pipe);
     return VA_STATUS_SUCCESS;
@@ -59,6 +80,8 @@ VAStatus vv_process(VvContext *ctx, VvJob *job)
 
         vv_surface_pixels(pipe->source, &src);
         vv_surface_pixels(job->target, &dst);
+        src.colours = pipe->from_colours;
+        dst.colours = pipe->to_colours;
         vv_pixels_crop(&src, pipe->from.x, pipe->from.y, pipe->from.width,
                        pipe->from.height);
         vv_pixels_crop(&dst, pipe->to.x, pipe->to.y, pipe->to.width,
@@ -88,14 +111,17 @@ static VAStatus query_pipeline_caps(VADriverContextP va, VAContextID context,
                                     VABufferID *filters, unsigned num,
                                     VAProcPipelineCaps *caps)
 {
-    static VAProcColorStandardType standards[] = { VAProcColorStandardBT601 };
+    static VAProcColorStandardType standards[] = {
+        VAProcColorStandardBT601, VAProcColorStandardBT709,
+        VAProcColorStandardSRGB,
+    };
     const VvOptions *o = &vv_driver(va)->options;
 
     *caps = (VAProcPipelineCaps) {
         .input_color_standards = standards,
-        .num_input_color_standards = 1,
+        .num_input_color_standards = G_N_ELEMENTS(standards),
         .output_color_standards = standards,
-        .num_output_color_standards = 1,
+        .num_output_color_standards = G_N_ELEMENTS(standards),
         .max_input_width = o->max_width,
         .max_input_height = o->max_height,
         .min_input_width = 1,

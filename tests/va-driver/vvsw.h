@@ -48,6 +48,9 @@ typedef struct VvOptions {
     unsigned lose_device;
     unsigned decode_ms;
     unsigned process_ms;
+    unsigned end_process_ms;
+    unsigned import_pitch;
+    unsigned import_offset;
     unsigned get_image_ms;
     unsigned derive_pitch;
     unsigned max_width;
@@ -57,6 +60,8 @@ typedef struct VvOptions {
     bool no_import_read;
     bool no_linear_decode;
     bool import_garbled;
+    bool no_convert;
+    bool convert_601;
     bool no_derive;
     bool derive_tiled;
     bool no_deep;
@@ -302,6 +307,12 @@ const VvFormat *vv_format(uint32_t fourcc);
 const VvFormat *vv_format_of_rt(uint32_t rt_format);
 const VvFormat *vv_format_at(unsigned i);
 
+/* What YUV means where it becomes RGB or was that: else BT.601, limited */
+typedef struct VvColours {
+    bool bt709;
+    bool full;
+} VvColours;
+
 /**
  * vv_pixels() - Copy or convert a picture; no lock.
  *
@@ -314,6 +325,7 @@ typedef struct VvPixels {
     int pitch[4];
     int width;
     int height;
+    VvColours colours;
 } VvPixels;
 
 bool vv_pixels(const VvPixels *dst, const VvPixels *src);
@@ -351,6 +363,8 @@ void vv_worker_start(VvContext *ctx);
 /** vv_worker_stop() - Do what is queued and end; gives the lock away. */
 void vv_worker_stop(VvContext *ctx);
 void vv_worker_queue(VvContext *ctx, VvJob *job);
+/** vv_sync_fails() - Is this sync to fail?  Counts it. */
+bool vv_sync_fails(VvDriver *drv);
 /** vv_job_wait() - Wait at most @timeout_ns; returns its status. */
 VAStatus vv_job_wait(VvDriver *drv, VvJob *job, uint64_t timeout_ns);
 /** vv_job_param() - The first buffer of a type that is big enough, or NULL */
@@ -405,6 +419,8 @@ typedef struct VvPipeline {
     VvSurface *source;          /* owned by the job's reads */
     VARectangle from;
     VARectangle to;
+    VvColours from_colours;
+    VvColours to_colours;
 } VvPipeline;
 
 VAStatus vv_process_render(VvJob *job, VvBuffer *buffer);   /* lock held */

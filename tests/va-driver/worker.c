@@ -176,6 +176,12 @@ void vv_worker_queue(VvContext *ctx, VvJob *job)
     g_cond_signal(&ctx->work);
 }
 
+bool vv_sync_fails(VvDriver *drv)
+{
+    return drv->lost ||
+        (drv->pictures && ++drv->syncs == drv->options.fail_sync);
+}
+
 VAStatus vv_job_wait(VvDriver *drv, VvJob *job, uint64_t timeout_ns)
 {
     bool forever = timeout_ns == VA_TIMEOUT_INFINITE;
