@@ -151,6 +151,9 @@ void libav_refuse(LibavDecoder *d, char *reason);
 /** libav_refuse_pix_fmt: the same because of @pix_fmt. */
 void libav_refuse_pix_fmt(LibavDecoder *d, int pix_fmt);
 
+/** libav_is_key: can decoding begin with this frame? */
+bool libav_is_key(const AVFrame *f);
+
 /** libav_size_allowed: does the guest's side take frames of this size? */
 bool libav_size_allowed(LibavDecoder *d, int width, int height);
 

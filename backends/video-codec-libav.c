@@ -688,7 +688,7 @@ static void libav_limit_dav1d(LibavDecoder *d)
     }
 }
 
-static bool libav_is_key(const AVFrame *f)
+bool libav_is_key(const AVFrame *f)
 {
 #ifdef AV_FRAME_FLAG_KEY
     return f->flags & AV_FRAME_FLAG_KEY;

@@ -9,7 +9,8 @@
  * handed over makes the input bad, and libavcodec may still bring the surface
  * that it was to be decoded to.  What goes wrong on the GPU itself shows only
  * when we wait for the surface.  Either way the frame is lost and its output is
- * marked, and decoding goes on if the GPU still does anything.
+ * marked, and decoding goes on if the GPU still does anything.  What comes
+ * before the next key frame may refer to what was lost: it is shown, but marked.
  *
  * All functions named vaapi_dec_* run in the worker thread of a session.
  *
@@ -40,6 +41,7 @@ typedef struct VaapiDecoder {
     bool software;              /* this stream is decoded in software */
     bool replace;               /* ... and needs another decoder for that */
     unsigned failures;          /* of pictures in a row */
+    unsigned broken;            /* see vaapi_dec_is_broken() */
     uint64_t bad[VAAPI_MAX_BAD];        /* timestamps, the oldest first */
     unsigned n_bad;
     bool last_was_bad;                  /* the last input */
@@ -396,6 +398,7 @@ static void vaapi_dec_bad_input(LibavDecoder *d, const VideoCodecInput *in,
         /* What the driver refuses is EIO; what is broken is something else */
         if (error == AVERROR(EIO)) {
             vaapi_display_note(v->display, &v->failures, true);
+            v->broken = 1 + d->avctx->has_b_frames;
         }
         vaapi_dec_check_device(d, "it does not take a picture");
     }
@@ -462,6 +465,20 @@ static void vaapi_dec_lost(LibavDecoder *d, const char *what, VAStatus status)
     vaapi_dec_check_device(d, what);
 }
 
+/*
+ * Can @f refer to a picture that is lost?  All can up to a key frame, and up to
+ * v->broken - 1 frames come first that were decoded before.
+ */
+static bool vaapi_dec_is_broken(VaapiDecoder *v, const AVFrame *f)
+{
+    if (v->broken == 1 && libav_is_key(f)) {
+        v->broken = 0;
+    } else if (v->broken > 1) {
+        v->broken--;
+    }
+    return v->broken;
+}
+
 static bool vaapi_dec_wait(LibavDecoder *d)
 {
     VaapiDecoder *v = d->hw;
@@ -478,9 +495,11 @@ static bool vaapi_dec_wait(LibavDecoder *d)
     vaapi_display_note(v->display, &v->failures, status != VA_STATUS_SUCCESS &&
                        status != VA_STATUS_ERROR_DECODING_ERROR);
     if (status != VA_STATUS_SUCCESS) {
+        v->broken = 1;
         vaapi_dec_lost(d, "waiting for it", status);
         return false;
     }
+    d->current_corrupt |= vaapi_dec_is_broken(v, f);
     return true;
 }
 

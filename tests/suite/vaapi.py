@@ -33,11 +33,15 @@ def make_clips():
     paths['large'] = made.make('gpu-large', 'mp4', [
         '-c:v', 'libx264', '-preset', 'ultrafast', '-frames:v', '5'],
         size='2048x1400')
-    for name, n in ('plain', 40), ('long', 150):
+    for name, size in ('pages', '1280x720'), ('uneven', '336x208'):
+        paths[name] = made.make(f'gpu-{name}', 'mp4', [
+            '-c:v', 'libx264', '-frames:v', '5'], size=size)
+    for name, n, gop in (('plain', 40, 250), ('keys', 40, 10),
+                         ('long', 150, 250)):
         path = os.path.join(TMP, f'gpu-{name}.mp4')
         result = ffmpeg('-f', 'lavfi', '-i', 'testsrc2=size=320x180:rate=25',
                         '-frames:v', n, '-pix_fmt', 'yuv420p', '-c:v',
-                        'libx264', '-bf', 0, path)
+                        'libx264', '-bf', 0, '-g', gop, path)
         paths[name] = path if result.returncode == 0 else None
     return paths
 
@@ -76,7 +80,8 @@ def main():
         tap.exit()
     usable = {}
     for name, path in paths.items():
-        if name in ('plain', 'long', 'large', 'mpeg4'):
+        if name in ('plain', 'keys', 'long', 'large', 'pages', 'uneven',
+                    'mpeg4'):
             continue
         if has_decoder(name):
             usable[name] = path

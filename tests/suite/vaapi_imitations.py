@@ -235,8 +235,9 @@ def imitation_cases(paths):
     yield 'no fallback unless asked for', refused, paths['mpeg4'], \
         'cannot decode'
     yield 'fallback', software, paths['mpeg4'], 'libavcodec mpeg4'
-    yield 'a picture is refused', failed_frames, paths['plain'], \
-        'fail-end-picture=20', 1
+    for number in 15, 20, 21:
+        yield f'picture {number} is refused', failed_frames, paths['keys'], \
+            f'fail-end-picture={number}', number - 1
     for number in 1, 20:
         yield f'picture {number} of av1 is refused', lost_until_key, \
             paths['av1'], number
@@ -249,12 +250,12 @@ def imitation_cases(paths):
             paths[name], 'fail-end-picture=1', '--again', 'seek', '--limit', 1
     for way in PATHS:
         # With import, each second one is that of the GPU's copy
-        yield f'a picture that fails, {way}', failed_frames, paths['plain'], \
-            f'fail-sync={60 if way == "import" else 30}', 1, f'x-path={way}'
+        yield f'a picture that fails, {way}', failed_frames, paths['keys'], \
+            f'fail-sync={29 if way == "import" else 15}', 14, f'x-path={way}'
     yield 'a picture of one of two streams is refused', one_of_two, \
-        paths['plain'], 'fail-end-picture=20'
+        paths['keys'], 'fail-end-picture=20'
     yield 'a picture of one of two streams fails', one_of_two, \
-        paths['plain'], 'fail-sync=30', 'x-path=derive'
+        paths['keys'], 'fail-sync=30', 'x-path=derive'
     for way in PATHS:
         yield f'a slow decoder is waited for, {way}', through, \
             paths['plain'], way, None, 'decode-ms=10'
