@@ -236,8 +236,9 @@ static VAStatus vaapi_import_sync(VaapiImport *import, VASurfaceID surface)
 
 /*
  * Hand the copy to the GPU.  When somebody has given up waiting, the memory
- * belongs to somebody else, and it is too late to begin; after that it is the
- * GPU that is late.
+ * belongs to somebody else, and it is too late to begin.  Who gives up while the
+ * driver thinks about it, as some do until their queue has room, finds a GPU
+ * that is late.
  */
 static VAStatus vaapi_import_start(VaapiImport *import, VABufferID buffer,
                                    VASurfaceID to)
@@ -245,7 +246,7 @@ static VAStatus vaapi_import_start(VaapiImport *import, VABufferID buffer,
     VADisplay dpy = import->display->dpy;
     VAStatus status;
 
-    if (import->session && !video_codec_session_hold_direct(import->session)) {
+    if (import->session && video_codec_session_is_overdue(import->session)) {
         return VA_STATUS_ERROR_OPERATION_FAILED;
     }
     status = vaBeginPicture(dpy, import->context, to);
@@ -256,9 +257,6 @@ static VAStatus vaapi_import_start(VaapiImport *import, VABufferID buffer,
         } else {
             vaEndPicture(dpy, import->context);
         }
-    }
-    if (import->session) {
-        video_codec_session_release_direct(import->session);
     }
     return status;
 }

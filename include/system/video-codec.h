@@ -684,9 +684,9 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
  * They wait for VIDEO_CODEC_DIRECT_MS at most, in all: with many sessions that
  * hang it is no longer than with one.  A device that has not finished by then
  * counts as lost, and so does the session.  As that can have happened at any
- * moment, whatever is to look at the planes' VideoCodecMem, or to start the
- * device, goes between video_codec_session_hold_direct() and
- * video_codec_session_release_direct().
+ * moment, who is to look at the planes' VideoCodecMem does so between
+ * video_codec_session_hold_direct() and video_codec_session_release_direct(),
+ * and who is to start the device asks video_codec_session_is_overdue() first.
  * video_codec_output_write_rows() must not be called in between.
  *
  * Returns: false if @out was taken back: stop and return from emit().
@@ -697,20 +697,19 @@ bool video_codec_output_begin_direct(VideoCodecSession *s,
 /**
  * video_codec_session_is_overdue: has somebody waited for as long as they do?
  * For the worker, between begin_direct() and end_direct(): as long as this is
- * false a device may take its time.
+ * false a device may take its time.  After that it must not be started.
  */
 bool video_codec_session_is_overdue(VideoCodecSession *s);
 
 /**
  * video_codec_session_hold_direct: let nobody give up waiting.
  * For the worker, between begin_direct() and end_direct(): until
- * video_codec_session_release_direct() the memory stays in place, and what is
- * started has begun before anybody has it back.  The main loop may wait for
- * this, whatever VIDEO_CODEC_DIRECT_MS says: so nothing in between may wait for
- * the device, nor call any other video_codec_ function.
+ * video_codec_session_release_direct() the memory stays in place.  The main loop
+ * may wait for this, whatever VIDEO_CODEC_DIRECT_MS says: so nothing in between
+ * may call a driver, nor any other video_codec_ function.
  *
  * Returns: false if somebody has given up, and there is nothing to release:
- * don't start, and call end_direct().
+ * call end_direct().
  */
 bool video_codec_session_hold_direct(VideoCodecSession *s);
 void video_codec_session_release_direct(VideoCodecSession *s);
