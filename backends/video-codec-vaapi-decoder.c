@@ -10,7 +10,8 @@
  * that it was to be decoded to.  What goes wrong on the GPU itself shows only
  * when we wait for the surface.  Either way the frame is lost and its output is
  * marked, and decoding goes on if the GPU still does anything.  What comes
- * before the next key frame may refer to what was lost: it is shown, but marked.
+ * before the next key frame may refer to what was lost: it is shown, and
+ * marked.
  *
  * All functions named vaapi_dec_* run in the worker thread of a session.
  *
@@ -514,18 +515,14 @@ static void vaapi_dec_set_path(LibavDecoder *d, VideoCodecVaapiPath path)
     }
 }
 
-/* Without the CPU, if the guest's format is the surface's. */
+/* Without the CPU, if the GPU can. */
 static int vaapi_dec_write(LibavDecoder *d, VideoCodecOutput *out)
 {
     VaapiDecoder *v = d->hw;
-    const AVFrame *f = d->current;
-    const AVHWFramesContext *frames = (void *)f->hw_frames_ctx->data;
     VaapiImportResult result = VAAPI_IMPORT_UNFIT;
 
-    if (v->import.types &&
-        libav_raw_pix_fmt(out->fourcc) == frames->sw_format) {
-        result = vaapi_import_write(&v->import, d->session, out,
-                                    vaapi_dec_surface(f));
+    if (v->import.types) {
+        result = vaapi_import_write(&v->import, d->session, out, d->current);
     }
     switch (result) {
     case VAAPI_IMPORT_DONE:
@@ -647,7 +644,7 @@ static void *vaapi_dec_start_gpu(VideoCodec *codec, VideoCodecSession *s,
     v->forced = vaapi->path != VIDEO_CODEC_VAAPI_PATH_AUTO;
     v->path = v->forced ? vaapi->path : display->path;
     if (v->path == VIDEO_CODEC_VAAPI_PATH_IMPORT) {
-        vaapi_import_init(&v->import, display, display->write_import);
+        vaapi_import_init(&v->import, display, false);
     }
     if (!vaapi_image_init(&v->image, display,
                           v->path == VIDEO_CODEC_VAAPI_PATH_IMPORT ?

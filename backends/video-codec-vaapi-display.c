@@ -162,7 +162,7 @@ VaapiDisplay *vaapi_display_open(const char *node, Error **errp)
         vaapi_display_free(display);
         return NULL;
     }
-    vaapi_image_probe(display);
+    vaapi_probe(display);
     return display;
 }
 

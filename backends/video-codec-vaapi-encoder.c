@@ -3,8 +3,7 @@
  *
  * The encoder is video-codec-libav's, with libavcodec's encoders for VA-API.
  * The guest's pixels are copied into a surface, and the GPU encodes from that.
- * The GPU copies them itself where it can, and the guest's format is that of
- * the encoder; else the worker copies, and converts them.
+ * The GPU copies and converts them itself where it can; else the worker does.
  *
  * These encoders count to the next key frame themselves, since the rate control
  * of GPUs wants to know; and whatever is set can only be changed by opening
@@ -218,20 +217,18 @@ static bool vaapi_enc_new_frame(VaapiEncoding *v)
     return av_hwframe_get_buffer(v->frames, v->frame, 0) >= 0;
 }
 
-/* Without the CPU, if the guest's format is the surface's. */
+/* Without the CPU, if the GPU can. */
 static int vaapi_enc_take(void *hw, const VideoCodecInput *in, AVFrame **frame)
 {
     VaapiEncoding *v = hw;
-    const AVHWFramesContext *frames = (void *)v->frames->data;
     VaapiImportResult result = VAAPI_IMPORT_UNFIT;
 
-    if (v->import.types &&
-        libav_raw_pix_fmt(in->fourcc) == frames->sw_format) {
+    if (v->import.types) {
         if (!vaapi_enc_new_frame(v)) {
             return 0;           /* nor will the CPU get one, and that tells */
         }
-        result = vaapi_import_read(&v->import, v->session, in,
-                                   vaapi_enc_surface(v));
+        /* XRGB8888 is coded as BT.601, as if nothing were said */
+        result = vaapi_import_read(&v->import, v->session, in, v->frame);
     }
     switch (result) {
     case VAAPI_IMPORT_DONE:
@@ -362,7 +359,7 @@ static void *vaapi_enc_start_gpu(VideoCodecVaapi *vaapi, VideoCodecSession *s,
     v->forced = vaapi->path != VIDEO_CODEC_VAAPI_PATH_AUTO;
     v->path = v->forced ? vaapi->path : display->encode_path;
     if (v->path == VIDEO_CODEC_VAAPI_PATH_IMPORT) {
-        vaapi_import_init(&v->import, display, display->read_import);
+        vaapi_import_init(&v->import, display, true);
     }
     v->frame = av_frame_alloc();
     if (!vaapi_image_init(&v->image, display,

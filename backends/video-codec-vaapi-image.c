@@ -4,19 +4,16 @@
  * There are two ways.  A derived image is the surface itself: nothing is
  * copied, but its memory may be slow to read, and not all drivers can show a
  * surface so.  vaGetImage() makes a copy in memory that the driver chooses.
- * Which one is faster, and whether both work, is different for each driver; so
- * they are tried out when a display is opened.
+ * Which one is faster, and whether both work, is different for each driver:
+ * video-codec-vaapi-probe.c finds out.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include "qemu/timer.h"
 #include "video-codec-vaapi.h"
 
 #include <libavutil/imgutils.h>
-
-#define VAAPI_PROBE_ROUNDS 3
 
 bool vaapi_image_init(VaapiImage *img, VaapiDisplay *display,
                       VideoCodecVaapiPath path, VideoCodecSession *session)
@@ -215,163 +212,4 @@ void vaapi_image_unmap(VaapiImage *img)
     if (img->path == VIDEO_CODEC_VAAPI_PATH_DERIVE) {
         vaapi_image_drop(img);
     }
-}
-
-/*
- * Probing
- */
-
-/* Different in each place, so that no row or tile can stand for another */
-static uint8_t vaapi_probe_pixel(int plane, int x, int y)
-{
-    return x * 7 + y * 13 + (x >> 4) * (y >> 4) + plane * 101;
-}
-
-static VAStatus vaapi_probe_draw(VaapiDisplay *display, VASurfaceID surface)
-{
-    g_auto(VaapiImage) img = { };
-    int w = VAAPI_PROBE_WIDTH, h = VAAPI_PROBE_HEIGHT;
-    VAStatus status;
-    uint8_t *data;
-
-    if (!vaapi_image_init(&img, display, VIDEO_CODEC_VAAPI_PATH_GETIMAGE,
-                          NULL)) {
-        return VA_STATUS_ERROR_ALLOCATION_FAILED;
-    }
-    status = vaapi_image_create(&img, w, h, AV_PIX_FMT_NV12);
-    if (status != VA_STATUS_SUCCESS) {
-        return status;
-    }
-    if (!vaapi_image_valid(&img.image, AV_PIX_FMT_NV12, w, h)) {
-        return VA_STATUS_ERROR_INVALID_IMAGE_FORMAT;
-    }
-    status = vaMapBuffer(display->dpy, img.image.buf, (void **)&data);
-    if (status != VA_STATUS_SUCCESS) {
-        return status;
-    }
-    for (int plane = 0; plane < 2; plane++) {
-        for (int y = 0; y < h >> plane; y++) {
-            uint8_t *row = data + img.image.offsets[plane] +
-                           (size_t)y * img.image.pitches[plane];
-
-            for (int x = 0; x < w; x++) {
-                row[x] = vaapi_probe_pixel(plane, x, y);
-            }
-        }
-    }
-    vaUnmapBuffer(display->dpy, img.image.buf);
-    return vaPutImage(display->dpy, surface, img.image.image_id,
-                      0, 0, w, h, 0, 0, w, h);
-}
-
-void vaapi_probe_fill(uint8_t *pixels, uint8_t flip)
-{
-    for (int plane = 0; plane < 2; plane++) {
-        for (int y = 0; y < VAAPI_PROBE_HEIGHT >> plane; y++) {
-            for (int x = 0; x < VAAPI_PROBE_WIDTH; x++) {
-                *pixels++ = vaapi_probe_pixel(plane, x, y) ^ flip;
-            }
-        }
-    }
-}
-
-bool vaapi_probe_equal(const uint8_t *pixels, uint8_t flip)
-{
-    for (int plane = 0; plane < 2; plane++) {
-        for (int y = 0; y < VAAPI_PROBE_HEIGHT >> plane; y++) {
-            for (int x = 0; x < VAAPI_PROBE_WIDTH; x++) {
-                uint8_t drawn = vaapi_probe_pixel(plane, x, y);
-
-                if (*pixels++ != (drawn ^ flip)) {
-                    return false;
-                }
-            }
-        }
-    }
-    return true;
-}
-
-/* Returns: false if it does not work */
-static bool vaapi_probe_read(VaapiImage *img, VASurfaceID surface,
-                             uint8_t *pixels)
-{
-    int w = VAAPI_PROBE_WIDTH, h = VAAPI_PROBE_HEIGHT;
-    uint8_t *dst[4] = { pixels, pixels + w * h };
-    ptrdiff_t linesize[4] = { w, w }, src_linesize[4] = { };
-    const uint8_t *src[4] = { };
-    bool ok;
-
-    ok = vaSyncSurface(img->display->dpy, surface) == VA_STATUS_SUCCESS &&
-         vaapi_image_map(img, surface, w, h, AV_PIX_FMT_NV12) ==
-         VA_STATUS_SUCCESS;
-    if (ok) {
-        for (int i = 0; i < 2; i++) {
-            src[i] = img->frame->data[i];
-            src_linesize[i] = img->frame->linesize[i];
-        }
-        av_image_copy_uc_from(dst, linesize, src, src_linesize,
-                              AV_PIX_FMT_NV12, w, h);
-    }
-    vaapi_image_unmap(img);
-    return ok;
-}
-
-bool vaapi_probe_surface(VaapiDisplay *display, VASurfaceID surface,
-                         uint8_t flip)
-{
-    g_autofree uint8_t *pixels = g_malloc(VAAPI_PROBE_SIZE);
-    g_auto(VaapiImage) img = { };
-
-    return vaapi_image_init(&img, display, display->copy_path, NULL) &&
-           vaapi_probe_read(&img, surface, pixels) &&
-           vaapi_probe_equal(pixels, flip);
-}
-
-/* Returns: nanoseconds for a frame, or INT64_MAX if it does not work */
-static int64_t vaapi_probe_path(VaapiDisplay *display, VASurfaceID surface,
-                                VideoCodecVaapiPath path)
-{
-    g_autofree uint8_t *pixels = g_malloc(VAAPI_PROBE_SIZE);
-    g_auto(VaapiImage) img = { };
-    int64_t best = INT64_MAX;
-
-    if (!vaapi_image_init(&img, display, path, NULL)) {
-        return INT64_MAX;
-    }
-    for (int i = 0; i < VAAPI_PROBE_ROUNDS; i++) {
-        int64_t begin = get_clock();
-
-        if (!vaapi_probe_read(&img, surface, pixels)) {
-            return INT64_MAX;
-        }
-        best = MIN(best, get_clock() - begin);
-    }
-    return vaapi_probe_equal(pixels, 0) ? best : INT64_MAX;
-}
-
-void vaapi_image_probe(VaapiDisplay *display)
-{
-    VASurfaceID surface;
-
-    display->copy_path = VIDEO_CODEC_VAAPI_PATH_GETIMAGE;
-    if (vaCreateSurfaces(display->dpy, VA_RT_FORMAT_YUV420, VAAPI_PROBE_WIDTH,
-                         VAAPI_PROBE_HEIGHT, &surface, 1, NULL, 0) !=
-        VA_STATUS_SUCCESS) {
-        display->path = display->encode_path = display->copy_path;
-        return;
-    }
-    if (vaapi_probe_draw(display, surface) == VA_STATUS_SUCCESS) {
-        if (vaapi_probe_path(display, surface,
-                             VIDEO_CODEC_VAAPI_PATH_DERIVE) <
-            vaapi_probe_path(display, surface,
-                             VIDEO_CODEC_VAAPI_PATH_GETIMAGE)) {
-            display->copy_path = VIDEO_CODEC_VAAPI_PATH_DERIVE;
-        }
-        vaapi_import_probe(display, surface);
-    }
-    vaDestroySurfaces(display->dpy, &surface, 1);
-    display->path = display->write_import ? VIDEO_CODEC_VAAPI_PATH_IMPORT
-                                          : display->copy_path;
-    display->encode_path = display->read_import ? VIDEO_CODEC_VAAPI_PATH_IMPORT
-                                                : display->copy_path;
 }

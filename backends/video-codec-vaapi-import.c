@@ -20,11 +20,14 @@
  * driver that refuses one buffer after the other, or makes errors when it
  * copies, that way is not asked for again.
  *
+ * What the guest wants in another format than the surface's is converted on
+ * that way, as far as video-codec-vaapi-probe.c has found the GPU to do that
+ * right.  Between 8 and 10 bits the CPU converts: drivers round differently.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include "qemu/memfd.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "exec/cpu-common.h"
@@ -44,38 +47,40 @@
 
 #define VAAPI_POLL_US 100
 
+/* Of the video processor's context */
+#define VAAPI_CONTEXT_WIDTH 1280
+#define VAAPI_CONTEXT_HEIGHT 720
+
 /* A GPU that copies one frame for so long has hung */
 #define VAAPI_HUNG_MS 5000LL
 
-/* What became of a copy */
-typedef enum VaapiCopyResult {
-    VAAPI_COPY_DONE,
-    VAAPI_COPY_UNFIT,           /* this buffer can't go this way */
-    VAAPI_COPY_REFUSED,         /* the driver has said that */
-    VAAPI_COPY_FAILED,
-    VAAPI_COPY_HUNG,
-} VaapiCopyResult;
+const VaapiRaw vaapi_raws[VAAPI_N_RAWS] = {
+    [VAAPI_RAW_NV12] = {
+        DRM_FORMAT_NV12, VA_FOURCC_NV12, VA_RT_FORMAT_YUV420,
+        AV_PIX_FMT_NV12, 2
+    },
+    [VAAPI_RAW_P010] = {
+        DRM_FORMAT_P010, VA_FOURCC_P010, VA_RT_FORMAT_YUV420_10,
+        AV_PIX_FMT_P010LE, 2
+    },
+    [VAAPI_RAW_YUV420] = {
+        DRM_FORMAT_YUV420, VA_FOURCC_I420, VA_RT_FORMAT_YUV420,
+        AV_PIX_FMT_YUV420P, 3
+    },
+    [VAAPI_RAW_XRGB8888] = {
+        DRM_FORMAT_XRGB8888, VA_FOURCC_BGRX, VA_RT_FORMAT_RGB32,
+        AV_PIX_FMT_BGR0, 1
+    },
+};
 
-/* Memory that is to become a surface, and what of that is copied */
-typedef struct VaapiMemory {
-    const struct iovec *iov;
-    unsigned niov;
-    size_t size;
-    uint32_t fourcc;            /* DRM's */
-    uint32_t width, height;
-    uint32_t offset[2], pitch[2];
-    VARectangle region;
-} VaapiMemory;
-
-static uint32_t vaapi_import_fourcc(uint32_t drm)
+unsigned vaapi_transfer_types(const VaapiTransfer *transfer)
 {
-    return drm == DRM_FORMAT_P010 ? VA_FOURCC_P010 : VA_FOURCC_NV12;
-}
+    unsigned types = 0;
 
-static unsigned vaapi_import_rt_format(uint32_t drm)
-{
-    return drm == DRM_FORMAT_P010 ? VA_RT_FORMAT_YUV420_10
-                                  : VA_RT_FORMAT_YUV420;
+    for (int i = 0; i < VAAPI_N_RAWS; i++) {
+        types |= transfer->types[i];
+    }
+    return types;
 }
 
 /*
@@ -123,8 +128,14 @@ static VaapiCopyResult vaapi_create_imported(VaapiDisplay *display,
                                              int memory_type, void *descriptor,
                                              VASurfaceID *surface)
 {
+    const VaapiRaw *raw = &vaapi_raws[m->raw];
     VASurfaceAttrib attribs[] = {
         {
+            .type = VASurfaceAttribPixelFormat,
+            .flags = VA_SURFACE_ATTRIB_SETTABLE,
+            .value.type = VAGenericValueTypeInteger,
+            .value.value.i = raw->va_fourcc,
+        }, {
             .type = VASurfaceAttribMemoryType,
             .flags = VA_SURFACE_ATTRIB_SETTABLE,
             .value.type = VAGenericValueTypeInteger,
@@ -137,10 +148,9 @@ static VaapiCopyResult vaapi_create_imported(VaapiDisplay *display,
         },
     };
 
-    return vaCreateSurfaces(display->dpy, vaapi_import_rt_format(m->fourcc),
-                            m->width, m->height, surface, 1, attribs,
-                            ARRAY_SIZE(attribs)) == VA_STATUS_SUCCESS ?
-           VAAPI_COPY_DONE : VAAPI_COPY_REFUSED;
+    return vaCreateSurfaces(display->dpy, raw->rt_format, m->width, m->height,
+                            surface, 1, attribs, ARRAY_SIZE(attribs)) ==
+           VA_STATUS_SUCCESS ? VAAPI_COPY_DONE : VAAPI_COPY_REFUSED;
 }
 
 static VaapiCopyResult vaapi_import_udmabuf(VaapiDisplay *display,
@@ -148,7 +158,7 @@ static VaapiCopyResult vaapi_import_udmabuf(VaapiDisplay *display,
                                             VASurfaceID *surface)
 {
     VADRMPRIMESurfaceDescriptor d = {
-        .fourcc = vaapi_import_fourcc(m->fourcc),
+        .fourcc = vaapi_raws[m->raw].va_fourcc,
         .width = m->width,
         .height = m->height,
         .num_objects = 1,
@@ -158,10 +168,10 @@ static VaapiCopyResult vaapi_import_udmabuf(VaapiDisplay *display,
         },
         .num_layers = 1,
         .layers[0] = {
-            .drm_format = m->fourcc,
-            .num_planes = 2,
-            .offset = { m->offset[0], m->offset[1] },
-            .pitch = { m->pitch[0], m->pitch[1] },
+            .drm_format = vaapi_raws[m->raw].fourcc,
+            .num_planes = vaapi_raws[m->raw].n_planes,
+            .offset = { m->offset[0], m->offset[1], m->offset[2] },
+            .pitch = { m->pitch[0], m->pitch[1], m->pitch[2] },
         },
     };
     VaapiCopyResult result;
@@ -183,13 +193,13 @@ static VaapiCopyResult vaapi_import_userptr(VaapiDisplay *display,
 {
     uintptr_t address = (uintptr_t)m->iov[0].iov_base;
     VASurfaceAttribExternalBuffers d = {
-        .pixel_format = vaapi_import_fourcc(m->fourcc),
+        .pixel_format = vaapi_raws[m->raw].va_fourcc,
         .width = m->width,
         .height = m->height,
         .data_size = m->size,
-        .num_planes = 2,
-        .pitches = { m->pitch[0], m->pitch[1] },
-        .offsets = { m->offset[0], m->offset[1] },
+        .num_planes = vaapi_raws[m->raw].n_planes,
+        .pitches = { m->pitch[0], m->pitch[1], m->pitch[2] },
+        .offsets = { m->offset[0], m->offset[1], m->offset[2] },
         .buffers = &address,
         .num_buffers = 1,
     };
@@ -236,9 +246,9 @@ static VAStatus vaapi_import_sync(VaapiImport *import, VASurfaceID surface)
 
 /*
  * Hand the copy to the GPU.  When somebody has given up waiting, the memory
- * belongs to somebody else, and it is too late to begin.  Who gives up while the
- * driver thinks about it, as some do until their queue has room, finds a GPU
- * that is late.
+ * belongs to somebody else, and it is too late to begin.  Who gives up while
+ * the driver thinks about it, as some do until their queue has room, finds a
+ * GPU that is late.
  */
 static VAStatus vaapi_import_start(VaapiImport *import, VABufferID buffer,
                                    VASurfaceID to)
@@ -261,23 +271,17 @@ static VAStatus vaapi_import_start(VaapiImport *import, VABufferID buffer,
     return status;
 }
 
-static VAStatus vaapi_import_blit(VaapiImport *import, VASurfaceID from,
-                                  const VARectangle *from_region,
-                                  VASurfaceID to,
-                                  const VARectangle *to_region)
+static VAStatus vaapi_import_blit(VaapiImport *import,
+                                  VAProcPipelineParameterBuffer *pipeline,
+                                  VASurfaceID to)
 {
     VADisplay dpy = import->display->dpy;
-    VAProcPipelineParameterBuffer pipeline = {
-        .surface = from,
-        .surface_region = from_region,
-        .output_region = to_region,
-    };
     VABufferID buffer;
     VAStatus status;
 
     status = vaCreateBuffer(dpy, import->context,
                             VAProcPipelineParameterBufferType,
-                            sizeof(pipeline), 1, &pipeline, &buffer);
+                            sizeof(*pipeline), 1, pipeline, &buffer);
     if (status != VA_STATUS_SUCCESS) {
         return status;
     }
@@ -289,15 +293,35 @@ static VAStatus vaapi_import_blit(VaapiImport *import, VASurfaceID from,
     return status;
 }
 
-/* From @surface to the region of @m, or with @read the other way round. */
-static VaapiCopyResult vaapi_import_copy(VaapiImport *import,
-                                         VASurfaceID surface,
-                                         const VaapiMemory *m,
-                                         VaapiImportType type, int memfd,
-                                         bool read)
+/* Say what YUV means, and that RGB is sRGB. */
+static void vaapi_import_set_colours(const VaapiImport *import,
+                                     VaapiColours colours, bool read,
+                                     VAProcPipelineParameterBuffer *pipeline)
+{
+    VAProcColorStandardType rgb = import->srgb ? VAProcColorStandardSRGB
+                                               : VAProcColorStandardNone;
+    VAProcColorStandardType yuv =
+        colours & (VAAPI_COLOURS_BT709 | VAAPI_COLOURS_BT709_FULL) ?
+        VAProcColorStandardBT709 : VAProcColorStandardBT601;
+    uint8_t range =
+        colours & (VAAPI_COLOURS_BT601_FULL | VAAPI_COLOURS_BT709_FULL) ?
+        VA_SOURCE_RANGE_FULL : VA_SOURCE_RANGE_REDUCED;
+
+    pipeline->surface_color_standard = read ? rgb : yuv;
+    pipeline->output_color_standard = read ? yuv : rgb;
+    pipeline->input_color_properties.color_range =
+        read ? VA_SOURCE_RANGE_FULL : range;
+    pipeline->output_color_properties.color_range =
+        read ? range : VA_SOURCE_RANGE_FULL;
+}
+
+VaapiCopyResult vaapi_import_copy(VaapiImport *import, VASurfaceID surface,
+                                  const VaapiMemory *m, VaapiImportType type,
+                                  int memfd, bool read)
 {
     VaapiDisplay *display = import->display;
     VARectangle all = { .width = m->region.width, .height = m->region.height };
+    VAProcPipelineParameterBuffer pipeline = { };
     VaapiCopyResult result;
     VASurfaceID imported;
     VAStatus status;
@@ -308,10 +332,13 @@ static VaapiCopyResult vaapi_import_copy(VaapiImport *import,
     if (result != VAAPI_COPY_DONE) {
         return result;
     }
-    status = read ? vaapi_import_blit(import, imported, &m->region,
-                                      surface, &all)
-                  : vaapi_import_blit(import, surface, &all,
-                                      imported, &m->region);
+    pipeline.surface = read ? imported : surface;
+    pipeline.surface_region = read ? &m->region : &all;
+    pipeline.output_region = read ? &all : &m->region;
+    if (m->colours) {
+        vaapi_import_set_colours(import, m->colours, read, &pipeline);
+    }
+    status = vaapi_import_blit(import, &pipeline, read ? surface : imported);
     vaDestroySurfaces(display->dpy, &imported, 1);
     switch (status) {
     case VA_STATUS_SUCCESS:
@@ -344,15 +371,29 @@ static void vaapi_import_learn(VaapiImport *import, unsigned i,
     }
 }
 
-/* The same as one of the types that work */
+/* Has the GPU proved to find its way in memory like this? */
+static bool vaapi_import_fits(const VaapiTransfer *transfer,
+                              const VaapiMemory *m, unsigned i)
+{
+    for (unsigned plane = 0; plane < vaapi_raws[m->raw].n_planes; plane++) {
+        if (m->pitch[plane] % transfer->pitch_align[i] ||
+            m->offset[plane] % transfer->offset_align[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* vaapi_import_copy() as one of the types that work */
 static VaapiCopyResult vaapi_import_copy_any(VaapiImport *import,
                                              VASurfaceID surface,
                                              const VaapiMemory *m, bool read)
 {
+    unsigned types = import->types & import->transfer->types[m->raw];
     VaapiCopyResult result = VAAPI_COPY_UNFIT;
 
     for (unsigned i = 0; i < VAAPI_N_IMPORT_TYPES; i++) {
-        if (!(import->types & 1u << i)) {
+        if (!(types & 1u << i) || !vaapi_import_fits(import->transfer, m, i)) {
             continue;
         }
         result = vaapi_import_copy(import, surface, m, 1u << i, -1, read);
@@ -385,8 +426,14 @@ static struct iovec *vaapi_import_planes(VideoCodecSession *session,
     const VideoCodecMem *mem = planes[0].mem;
     struct iovec *iov = NULL;
 
-    if (n_planes != 2 || planes[1].mem != mem ||
-        !video_codec_session_hold_direct(session)) {
+    for (unsigned i = 0; i < n_planes; i++) {
+        if (planes[i].mem != mem) {
+            return NULL;
+        }
+        m->offset[i] = planes[i].offset;
+        m->pitch[i] = planes[i].stride;
+    }
+    if (!video_codec_session_hold_direct(session)) {
         return NULL;
     }
     if (mem->size <= UINT32_MAX && mem->niov <= VAAPI_MAX_ITEMS) {
@@ -397,10 +444,6 @@ static struct iovec *vaapi_import_planes(VideoCodecSession *session,
     video_codec_session_release_direct(session);
 
     m->iov = iov;
-    for (int i = 0; i < 2; i++) {
-        m->offset[i] = planes[i].offset;
-        m->pitch[i] = planes[i].stride;
-    }
     return iov;
 }
 
@@ -421,27 +464,82 @@ static VaapiImportResult vaapi_import_end(VaapiCopyResult result, bool ours)
     return result == VAAPI_COPY_DONE ? VAAPI_IMPORT_DONE : VAAPI_IMPORT_UNFIT;
 }
 
+/*
+ * What the GPU has to know to convert between YUV and RGB.  What is not said
+ * is BT.601, as it is for the CPU.
+ * Returns: NONE if it would be something else
+ */
+static VaapiColours vaapi_import_colours(const AVFrame *f)
+{
+    bool full = f->color_range == AVCOL_RANGE_JPEG;
+
+    switch (f->colorspace) {
+    case AVCOL_SPC_BT709:
+        return full ? VAAPI_COLOURS_BT709_FULL : VAAPI_COLOURS_BT709;
+    case AVCOL_SPC_UNSPECIFIED:
+    case AVCOL_SPC_BT470BG:
+    case AVCOL_SPC_SMPTE170M:
+        return full ? VAAPI_COLOURS_BT601_FULL : VAAPI_COLOURS_BT601;
+    default:
+        return VAAPI_COLOURS_NONE;
+    }
+}
+
+/*
+ * What the GPU copies @f to, or from.
+ * Returns: false if it can't, whatever the buffer
+ */
+static bool vaapi_import_set_raw(const VaapiImport *import, uint32_t fourcc,
+                                 const AVFrame *f, VaapiMemory *m)
+{
+    const AVHWFramesContext *frames = (void *)f->hw_frames_ctx->data;
+
+    for (m->raw = 0; vaapi_raws[m->raw].fourcc != fourcc;) {
+        if (++m->raw == VAAPI_N_RAWS) {
+            return false;
+        }
+    }
+    if (!(import->types & import->transfer->types[m->raw])) {
+        return false;
+    }
+    if (m->raw == VAAPI_RAW_XRGB8888) {
+        m->colours = vaapi_import_colours(f);
+        if (!(m->colours & import->transfer->colours)) {
+            return false;
+        }
+    }
+    return frames->sw_format == (m->raw == VAAPI_RAW_P010 ? AV_PIX_FMT_P010LE
+                                                          : AV_PIX_FMT_NV12);
+}
+
+static VASurfaceID vaapi_import_surface(const AVFrame *f)
+{
+    return (uintptr_t)f->data[3];
+}
+
 VaapiImportResult vaapi_import_write(VaapiImport *import,
                                      VideoCodecSession *session,
-                                     VideoCodecOutput *out,
-                                     VASurfaceID surface)
+                                     VideoCodecOutput *out, const AVFrame *f)
 {
     VaapiCopyResult result = VAAPI_COPY_UNFIT;
     g_autofree struct iovec *iov = NULL;
     VaapiMemory m = {
-        .fourcc = out->fourcc,
         .width = out->width,
         .height = out->height,
         .region = { .width = out->width, .height = out->height },
     };
 
+    if (!vaapi_import_set_raw(import, out->fourcc, f, &m)) {
+        return VAAPI_IMPORT_UNFIT;
+    }
     if (!video_codec_output_begin_direct(session, out)) {
         return VAAPI_IMPORT_STOP;
     }
     import->session = session;
     iov = vaapi_import_planes(session, out->planes, out->n_planes, &m);
     if (iov) {
-        result = vaapi_import_copy_any(import, surface, &m, false);
+        result = vaapi_import_copy_any(import, vaapi_import_surface(f), &m,
+                                       false);
     }
     if (result == VAAPI_COPY_HUNG) {
         vaapi_import_lost(import, "write");
@@ -453,12 +551,11 @@ VaapiImportResult vaapi_import_write(VaapiImport *import,
 VaapiImportResult vaapi_import_read(VaapiImport *import,
                                     VideoCodecSession *session,
                                     const VideoCodecInput *in,
-                                    VASurfaceID surface)
+                                    const AVFrame *f)
 {
     VaapiCopyResult result = VAAPI_COPY_UNFIT;
     g_autofree struct iovec *iov = NULL;
     VaapiMemory m = {
-        .fourcc = in->fourcc,
         .width = in->left + in->width,
         .height = in->top + in->height,
         .region = {
@@ -469,13 +566,17 @@ VaapiImportResult vaapi_import_read(VaapiImport *import,
         },
     };
 
+    if (!vaapi_import_set_raw(import, in->fourcc, f, &m)) {
+        return VAAPI_IMPORT_UNFIT;
+    }
     if (!video_codec_input_begin_direct(session, in)) {
         return VAAPI_IMPORT_STOP;
     }
     import->session = session;
     iov = vaapi_import_planes(session, in->planes, in->n_planes, &m);
     if (iov) {
-        result = vaapi_import_copy_any(import, surface, &m, true);
+        result = vaapi_import_copy_any(import, vaapi_import_surface(f), &m,
+                                       true);
     }
     if (result == VAAPI_COPY_HUNG) {
         vaapi_import_lost(import, "read");
@@ -492,8 +593,28 @@ void vaapi_import_cleanup(VaapiImport *import)
     }
 }
 
-void vaapi_import_init(VaapiImport *import, VaapiDisplay *display,
-                       unsigned types)
+/* Does the driver call RGB sRGB? */
+static bool vaapi_import_has_srgb(const VaapiImport *import, bool read)
+{
+    VAProcPipelineCaps caps = { };
+    const VAProcColorStandardType *standards;
+    unsigned n;
+
+    if (vaQueryVideoProcPipelineCaps(import->display->dpy, import->context,
+                                     NULL, 0, &caps) != VA_STATUS_SUCCESS) {
+        return false;
+    }
+    standards = read ? caps.input_color_standards : caps.output_color_standards;
+    n = read ? caps.num_input_color_standards : caps.num_output_color_standards;
+    for (unsigned i = 0; standards && i < n; i++) {
+        if (standards[i] == VAProcColorStandardSRGB) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void vaapi_import_init(VaapiImport *import, VaapiDisplay *display, bool read)
 {
     VADisplay dpy = display->dpy;
 
@@ -502,97 +623,15 @@ void vaapi_import_init(VaapiImport *import, VaapiDisplay *display,
                        &import->config) != VA_STATUS_SUCCESS) {
         return;
     }
-    if (vaCreateContext(dpy, import->config, VAAPI_PROBE_WIDTH,
-                        VAAPI_PROBE_HEIGHT, VA_PROGRESSIVE, NULL, 0,
+    /* It has a size, but that is of no account for what surfaces it takes */
+    if (vaCreateContext(dpy, import->config, VAAPI_CONTEXT_WIDTH,
+                        VAAPI_CONTEXT_HEIGHT, VA_PROGRESSIVE, NULL, 0,
                         &import->context) != VA_STATUS_SUCCESS) {
         vaDestroyConfig(dpy, import->config);
         return;
     }
     import->display = display;
-    import->types = types;
-}
-
-/*
- * Probing
- */
-
-/* A file of pages, as guest RAM is one */
-typedef struct VaapiProbe {
-    void *pages;
-    size_t size;
-    int memfd;
-} VaapiProbe;
-
-static bool vaapi_import_try(VaapiImport *import, VASurfaceID surface,
-                             VaapiImportType type, const VaapiProbe *probe,
-                             bool read)
-{
-    /* What a surface holds that was drawn this way, and no other */
-    const uint8_t flip = type == VAAPI_IMPORT_UDMABUF ? 0xff : 0x55;
-    struct iovec iov = { probe->pages, probe->size };
-    VaapiMemory m = {
-        .iov = &iov,
-        .niov = 1,
-        .size = probe->size,
-        .fourcc = DRM_FORMAT_NV12,
-        .width = VAAPI_PROBE_WIDTH,
-        .height = VAAPI_PROBE_HEIGHT,
-        .offset = { 0, VAAPI_PROBE_WIDTH * VAAPI_PROBE_HEIGHT },
-        .pitch = { VAAPI_PROBE_WIDTH, VAAPI_PROBE_WIDTH },
-        .region = {
-            .width = VAAPI_PROBE_WIDTH,
-            .height = VAAPI_PROBE_HEIGHT,
-        },
-    };
-
-    if (read) {
-        vaapi_probe_fill(probe->pages, flip);
-    } else {
-        memset(probe->pages, 0, probe->size);
-    }
-    if (vaapi_import_copy(import, surface, &m, type, probe->memfd, read) !=
-        VAAPI_COPY_DONE) {
-        return false;
-    }
-    return read ? vaapi_probe_surface(import->display, surface, flip)
-                : vaapi_probe_equal(probe->pages, 0);
-}
-
-/* Returns: bits of VaapiImportType */
-static unsigned vaapi_import_find(VaapiImport *import, VASurfaceID surface,
-                                  const VaapiProbe *probe, bool read)
-{
-    unsigned found = 0;
-
-    for (unsigned i = 0; i < VAAPI_N_IMPORT_TYPES; i++) {
-        if (vaapi_import_try(import, surface, 1u << i, probe, read)) {
-            found |= 1u << i;
-        }
-    }
-    return found;
-}
-
-void vaapi_import_probe(VaapiDisplay *display, VASurfaceID surface)
-{
-    VaapiProbe probe = {
-        .size = ROUND_UP(VAAPI_PROBE_SIZE, qemu_real_host_page_size()),
-        .memfd = -1,
-    };
-    VaapiImport import = { };
-
-    vaapi_import_init(&import, display, 0);
-    if (!import.display) {
-        return;
-    }
-    probe.pages = qemu_memfd_alloc("video-codec-vaapi", probe.size,
-                                   F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL,
-                                   &probe.memfd, NULL);
-    if (probe.pages) {
-        display->write_import = vaapi_import_find(&import, surface, &probe,
-                                                  false);
-        display->read_import = vaapi_import_find(&import, surface, &probe,
-                                                 true);
-        qemu_memfd_free(probe.pages, probe.size, probe.memfd);
-    }
-    vaapi_import_cleanup(&import);
+    import->transfer = read ? &display->read : &display->write;
+    import->types = vaapi_transfer_types(import->transfer);
+    import->srgb = vaapi_import_has_srgb(import, read);
 }

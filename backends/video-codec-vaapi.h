@@ -34,6 +34,58 @@ typedef enum VaapiImportType {
 #define VAAPI_N_IMPORT_TYPES 2
 
 /**
+ * VaapiRaw: a raw format of guests that GPUs may read and write.
+ * @fourcc: DRM's
+ * @va_fourcc, @rt_format: libva's
+ * @pix_fmt: libavcodec's
+ * @n_planes: of it
+ */
+typedef struct VaapiRaw {
+    uint32_t fourcc;
+    uint32_t va_fourcc;
+    unsigned rt_format;
+    enum AVPixelFormat pix_fmt;
+    unsigned n_planes;
+} VaapiRaw;
+
+typedef enum VaapiRawIndex {
+    VAAPI_RAW_NV12,
+    VAAPI_RAW_P010,
+    VAAPI_RAW_YUV420,
+    VAAPI_RAW_XRGB8888,
+    VAAPI_N_RAWS
+} VaapiRawIndex;
+
+/**
+ * VaapiColours: what YUV is, where it is converted from or to RGB; bits of a
+ * mask.  RGB is sRGB of full range.
+ */
+typedef enum VaapiColours {
+    VAAPI_COLOURS_NONE = 0,     /* the GPU is not to know */
+    VAAPI_COLOURS_BT601 = 1 << 0,
+    VAAPI_COLOURS_BT601_FULL = 1 << 1,
+    VAAPI_COLOURS_BT709 = 1 << 2,
+    VAAPI_COLOURS_BT709_FULL = 1 << 3,
+} VaapiColours;
+#define VAAPI_N_COLOURS 4
+
+/**
+ * VaapiTransfer: what a GPU's video processor has proved to copy between
+ * surfaces and memory in one direction, and to convert meanwhile.
+ * @types: by VaapiRawIndex: which memory of this format; bits of
+ *         VaapiImportType.  From or to a surface of the same depth.
+ * @pitch_align, @offset_align: by type: what the pitches and the offsets of
+ *                              planes must be multiples of, in bytes
+ * @colours: those that it knows; bits of VaapiColours
+ */
+typedef struct VaapiTransfer {
+    unsigned types[VAAPI_N_RAWS];
+    uint32_t pitch_align[VAAPI_N_IMPORT_TYPES];
+    uint32_t offset_align[VAAPI_N_IMPORT_TYPES];
+    unsigned colours;
+} VaapiTransfer;
+
+/**
  * VaapiDisplay: an opened render node.
  * @refs: sessions, and the object; VideoCodecVaapi.lock
  * @fd: of the node
@@ -43,9 +95,8 @@ typedef enum VaapiImportType {
  * @path: the fastest way out of surfaces that has proved to work
  * @encode_path: the same for the way into them
  * @copy_path: either of them if the CPU has to copy
- * @write_import: how memory that the GPU is to write can be given to it: bits
- *                of VaapiImportType; 0: not at all
- * @read_import: the same for memory that it is to read
+ * @write: how the GPU can write to memory
+ * @read: how it can read it
  * @lost: the GPU has gone, or does nothing any more; atomic
  * @lock: guards what follows
  * @failures: of pictures of all sessions in a row
@@ -59,7 +110,7 @@ typedef struct VaapiDisplay {
     AVBufferRef *device;
     char driver[VAAPI_MAX_NAME];
     VideoCodecVaapiPath path, encode_path, copy_path;
-    unsigned write_import, read_import;
+    VaapiTransfer write, read;
     bool lost;
 
     QemuMutex lock;
@@ -222,48 +273,31 @@ VAStatus vaapi_image_begin_write(VaapiImage *img, VASurfaceID surface,
                                  enum AVPixelFormat format);
 VAStatus vaapi_image_end_write(VaapiImage *img, VASurfaceID surface);
 
-/**
- * vaapi_image_probe: which way to pixels is the fastest that works?
- * Draws into a surface, and looks how it comes out.
- */
-void vaapi_image_probe(VaapiDisplay *display);
-
-/* What vaapi_image_probe() draws */
-#define VAAPI_PROBE_WIDTH 1280
-#define VAAPI_PROBE_HEIGHT 720
-#define VAAPI_PROBE_SIZE (VAAPI_PROBE_WIDTH * VAAPI_PROBE_HEIGHT * 3 / 2)
-
-/**
- * vaapi_probe_fill: put it into @pixels, as NV12 without padding.
- * @flip: what all bytes are XORed with
- */
-void vaapi_probe_fill(uint8_t *pixels, uint8_t flip);
-
-/** vaapi_probe_equal: is that in @pixels? */
-bool vaapi_probe_equal(const uint8_t *pixels, uint8_t flip);
-
-/** vaapi_probe_surface: is it in a surface? @display->copy_path is set. */
-bool vaapi_probe_surface(VaapiDisplay *display, VASurfaceID surface,
-                         uint8_t flip);
-
 /*
  * video-codec-vaapi-import.c: pixels of surfaces without the CPU.  Worker.
  */
 
+/* By VaapiRawIndex */
+extern const VaapiRaw vaapi_raws[VAAPI_N_RAWS];
+
 /**
  * VaapiImport: a GPU that writes to guest memory, or reads it.
  * @display: NULL: it does not
+ * @transfer: @display->write or @display->read; NULL for the probe
  * @session: whose output it writes, or whose input it reads; NULL for the probe
  * @types: those that have not failed with this session; 0: it can't be done
  * @refusals: by type, buffers in a row that the driver has refused
+ * @srgb: the driver knows this name for RGB, which it reads or writes
  */
 typedef struct VaapiImport {
     VaapiDisplay *display;
+    const VaapiTransfer *transfer;
     VideoCodecSession *session;
     unsigned types;
     unsigned refusals[VAAPI_N_IMPORT_TYPES];
     VAConfigID config;
     VAContextID context;
+    bool srgb;
 } VaapiImport;
 
 typedef enum VaapiImportResult {
@@ -273,42 +307,94 @@ typedef enum VaapiImportResult {
 } VaapiImportResult;
 
 /**
+ * vaapi_transfer_types: all ways that the GPU has to any raw format.
+ * Returns: bits of VaapiImportType
+ */
+unsigned vaapi_transfer_types(const VaapiTransfer *transfer);
+
+/**
  * vaapi_import_init: begin.
- * @types: those that the probe has found
+ * @read: the GPU is to read memory, not to write it
  *
  * Leaves @import->display NULL and @import->types 0 if the GPU can't.
  */
-void vaapi_import_init(VaapiImport *import, VaapiDisplay *display,
-                       unsigned types);
+void vaapi_import_init(VaapiImport *import, VaapiDisplay *display, bool read);
 void vaapi_import_cleanup(VaapiImport *import);
 
 /**
- * vaapi_import_write: let the GPU write a surface that is ready to @out.
- * @out's format is that of the surface.
+ * vaapi_import_write: let the GPU write a frame to @out.
+ * @f: in a surface that is ready.  Converted if @out has another format.
  */
 VaapiImportResult vaapi_import_write(VaapiImport *import,
                                      VideoCodecSession *session,
-                                     VideoCodecOutput *out,
-                                     VASurfaceID surface);
+                                     VideoCodecOutput *out, const AVFrame *f);
 
 /**
  * vaapi_import_read: let the GPU read @in, and put it into a surface.
- * @surface: of @in's format, and at least as large as its picture
+ * @f: with the surface, at least as large as @in's picture.  Converted if it
+ *     has another format than @in.
  *
  * When this returns, the GPU has done with the guest's memory.
  */
 VaapiImportResult vaapi_import_read(VaapiImport *import,
                                     VideoCodecSession *session,
                                     const VideoCodecInput *in,
-                                    VASurfaceID surface);
+                                    const AVFrame *f);
 
 /**
- * vaapi_import_probe: which memory does the GPU take?
- * @surface: what vaapi_image_probe() has drawn; holds something else after that
- *
- * Sets @display->write_import and @display->read_import.
+ * VaapiMemory: memory that is to become a surface.
+ * @iov, @niov: where it is
+ * @size: of all of that in bytes
+ * @raw: the format
+ * @width, @height: in pixels
+ * @offset, @pitch: by plane, in bytes
+ * @region: what of it is copied
+ * @colours: of the other side, if this is RGB, or of this, if that is
  */
-void vaapi_import_probe(VaapiDisplay *display, VASurfaceID surface);
+typedef struct VaapiMemory {
+    const struct iovec *iov;
+    unsigned niov;
+    size_t size;
+    VaapiRawIndex raw;
+    uint32_t width, height;
+    uint32_t offset[3], pitch[3];
+    VARectangle region;
+    VaapiColours colours;
+} VaapiMemory;
+
+/* What became of a copy */
+typedef enum VaapiCopyResult {
+    VAAPI_COPY_DONE,
+    VAAPI_COPY_UNFIT,           /* this buffer can't go this way */
+    VAAPI_COPY_REFUSED,         /* the driver has said that */
+    VAAPI_COPY_FAILED,
+    VAAPI_COPY_HUNG,
+} VaapiCopyResult;
+
+/**
+ * vaapi_import_copy: let the GPU copy between a surface and memory.
+ * @surface: the surface
+ * @m: the memory
+ * @type: how it is given to the GPU
+ * @memfd: what @m is of; -1: guest RAM, or no matter
+ * @read: from memory; else to it
+ *
+ * For the probe: it asks nobody whether that has proved to work.
+ */
+VaapiCopyResult vaapi_import_copy(VaapiImport *import, VASurfaceID surface,
+                                  const VaapiMemory *m, VaapiImportType type,
+                                  int memfd, bool read);
+
+/*
+ * video-codec-vaapi-probe.c.  Whoever opens the display.
+ */
+
+/**
+ * vaapi_probe: which way to pixels is the fastest that works?
+ * Draws into surfaces and memory, and looks how it comes out on the other side.
+ * Sets @display->path, @encode_path, @copy_path, @write and @read.
+ */
+void vaapi_probe(VaapiDisplay *display);
 
 /*
  * video-codec-vaapi-decoder.c

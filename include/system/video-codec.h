@@ -704,9 +704,9 @@ bool video_codec_session_is_overdue(VideoCodecSession *s);
 /**
  * video_codec_session_hold_direct: let nobody give up waiting.
  * For the worker, between begin_direct() and end_direct(): until
- * video_codec_session_release_direct() the memory stays in place.  The main loop
- * may wait for this, whatever VIDEO_CODEC_DIRECT_MS says: so nothing in between
- * may call a driver, nor any other video_codec_ function.
+ * video_codec_session_release_direct() the memory stays in place.  The main
+ * loop may wait for this, whatever VIDEO_CODEC_DIRECT_MS says: so nothing in
+ * between may call a driver, nor any other video_codec_ function.
  *
  * Returns: false if somebody has given up, and there is nothing to release:
  * call end_direct().

@@ -17,6 +17,7 @@ from vaapi_common import DRIVER, ENCODE_PATHS, OBJECT, PATHS, REAL, decode, \
     environment, stream
 from vaapi_decode import decoder_cases, has_decoder, malformed_cases, \
     vector_cases
+from vaapi_convert import convert_cases, convert_encode_cases
 from vaapi_encode import encode_path_cases, encode_short, encoder_cases, \
     encoder_imitation_cases, encoder_names
 from vaapi_imitations import imitation_cases
@@ -94,7 +95,7 @@ def main():
         leave_out(tap, PATHS, 'decode', lambda *props: decode(first, *props))
     cases = [*decoder_cases(usable)]
     if not REAL:
-        cases += [*imitation_cases(paths),
+        cases += [*imitation_cases(paths), *convert_cases(paths),
                   ('default codec', default_codec, paths['h264']),
                   ('no module', without_module, paths['h264']),
                   ('no libva but in the module', not_linked)]
@@ -116,6 +117,7 @@ def main():
         checked(tap, encoder_cases(coded, names, paths))
         checked(tap, encode_path_cases(coded, names))
         if not REAL:
+            checked(tap, convert_encode_cases(coded, names[0]))
             checked(tap, encoder_imitation_cases(coded, names))
     else:
         tap.skip('encoders', 'the driver has none')

@@ -45,11 +45,11 @@ def some(ways):
     return [way for way in ways if way != 'import'][:1] or ways
 
 
-def decode(path, *props, options='', extra=(), env=None):
+def decode(path, *props, options='', extra=(), env=None, md5=True):
     """Returns: what vvclient says, whatever became of it."""
-    result = vvclient('decode', path, '--md5', '--json', '--codec',
-                      ','.join([OBJECT, *props]), *extra, options=options,
-                      **(env or {}))
+    result = vvclient('decode', path, *(['--md5'] if md5 else []), '--json',
+                      '--codec', ','.join([OBJECT, *props]), *extra,
+                      options=options, **(env or {}))
     try:
         return said(result)
     except json.JSONDecodeError:
@@ -94,8 +94,8 @@ def auto(path, way, options='', props=(), extra=()):
                  made.ffmpeg_md5(path), engine(way))
 
 
-def refused(path, text, *props, options=''):
-    answer = decode(path, *props, options=options)
+def refused(path, text, *props, options='', extra=()):
+    answer = decode(path, *props, options=options, extra=extra)
     if answer['ok'] or text not in '\n'.join(answer['errors']):
         return f'expected to fail with "{text}":\n{answer}'
     return None

@@ -188,7 +188,7 @@ def monochrome(pix_fmt):
 
 def as_raw(path, raw):
     """Formats that the GPU does not make are converted."""
-    depth10 = '-10' in path
+    depth10 = '-10' in os.path.basename(path)
     if depth10 and raw != 'p010':
         answer = decode(path, extra=['--raw', 'p010'])
     else:

@@ -160,11 +160,6 @@ def encode_ways(clip, codec, extension, raw):
     enc.check(len(set(found.values())) == 1, f'streams are {found}')
 
 
-def encode_other(clip, codec, way):
-    """A format that has to be converted."""
-    encode_way(clip, codec, way, '--raw', 'yu12')
-
-
 def encode_like(clip, codec, extension, way, *args, options=''):
     """The same bytes as those that go another way."""
     outs = [enc.path(f'like-{codec}-{way}-{options}{"".join(args)}-{i}.'
@@ -235,8 +230,6 @@ def encode_path_cases(coded, names):
     # Each second sync is that of the copy, the others are the encoder's
     yield 'encode, a copy that fails', imitate, 'fail-sync=20', *like, \
         '(import|derive|getimage)'
-    yield 'encode what the GPU does not take', encode_other, coded.short, \
-        first, copied
 
 
 def encode_failure(coded, codec, extension, options, *props):
