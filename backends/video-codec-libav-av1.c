@@ -31,9 +31,10 @@
 #define AV1_OBU_HAS_EXTENSION 4
 #define AV1_OBU_HAS_SIZE 2
 
-/* 5.9.2: show_existing_frame, frame_type, show_frame */
-#define AV1_FRAME_BITS 0xf0
-#define AV1_SHOWN_KEY_FRAME 0x10
+/* 5.9.2: a key frame has 0 */
+#define AV1_SHOW_EXISTING_FRAME 0x80
+#define AV1_FRAME_TYPE 0x60
+#define AV1_SHOW_FRAME 0x10
 
 /*
  * Where the payload begins of the OBU that @data begins with.
@@ -60,32 +61,57 @@ static size_t av1_obu_size(const uint8_t *data, size_t size, size_t *start)
     return payload < size - *start ? *start + payload : size;
 }
 
-/*
- * A key frame that is shown is in all places that others can refer to.  One of
- * a still picture has no such bits, and is not found.  A redundant header is
- * one of a frame, too, if libavcodec has seen no other.
- */
-bool libav_av1_can_begin(const uint8_t *data, size_t size)
+/* @bits: the first of a frame's header.  Returns: false if it may not be next */
+static bool av1_next_frame(LibavAv1Beginning *begun, unsigned type,
+                           uint8_t bits)
 {
-    bool found = false;
+    switch (*begun) {
+    case LIBAV_AV1_NO_FRAME:
+        *begun = bits & AV1_SHOW_FRAME ? LIBAV_AV1_SHOWN_KEY_FRAME
+                                       : LIBAV_AV1_HIDDEN_KEY_FRAME;
+        return !(bits & (AV1_SHOW_EXISTING_FRAME | AV1_FRAME_TYPE));
+    case LIBAV_AV1_HIDDEN_KEY_FRAME:
+        *begun = LIBAV_AV1_SHOWN_KEY_FRAME;
+        return type == AV1_OBU_FRAME_HEADER && bits & AV1_SHOW_EXISTING_FRAME;
+    default:
+        return false;
+    }
+}
 
+/*
+ * A key frame that is shown is in all places that others can refer to, be it
+ * shown by itself or by the next header.  One of a still picture has no such
+ * bits, and is not found.  A redundant header is one of a frame, too, if
+ * libavcodec has seen no other.
+ */
+static bool av1_next_unit(LibavAv1Beginning *begun, const uint8_t *data,
+                          size_t size)
+{
     while (size) {
         size_t start;
         size_t n = av1_obu_size(data, size, &start);
         unsigned type = AV1_OBU_TYPE(data[0]);
 
-        if (type == AV1_OBU_FRAME || type == AV1_OBU_FRAME_HEADER ||
-            type == AV1_OBU_REDUNDANT_FRAME_HEADER) {
-            if (found || start == n ||
-                (data[start] & AV1_FRAME_BITS) != AV1_SHOWN_KEY_FRAME) {
-                return false;
-            }
-            found = true;
+        if ((type == AV1_OBU_FRAME || type == AV1_OBU_FRAME_HEADER ||
+             type == AV1_OBU_REDUNDANT_FRAME_HEADER) &&
+            (start == n || !av1_next_frame(begun, type, data[start]))) {
+            return false;
         }
         data += n;
         size -= n;
     }
     return true;
+}
+
+bool libav_av1_begin(LibavAv1Beginning *begun, const uint8_t *data,
+                     size_t size)
+{
+    if (*begun == LIBAV_AV1_HIDDEN_KEY_FRAME &&
+        av1_next_unit(begun, data, size)) {
+        return true;
+    }
+    *begun = LIBAV_AV1_NO_FRAME;
+    return av1_next_unit(begun, data, size);
 }
 
 #ifdef CONFIG_DAV1D

@@ -114,6 +114,7 @@ struct LibavDecoder {
     bool av1_need_header;       /* libdav1d has forgotten it */
     unsigned av1_without_frame;
     bool av1_no_key;            /* libavcodec's own: nothing to refer to */
+    LibavAv1Beginning av1_begun;        /* ... and what came since then */
 
     QemuMutex lock;
     uint64_t mem_in_use;        /* bytes of frames that somebody refers to */

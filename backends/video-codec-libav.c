@@ -435,7 +435,8 @@ static bool libav_is_native_av1(const LibavDecoder *d)
 /* Returns: false if @in must not get there */
 static bool libav_av1_check(LibavDecoder *d, const VideoCodecInput *in)
 {
-    if (!d->av1_no_key || libav_av1_can_begin(in->data, in->size)) {
+    if (!d->av1_no_key || libav_av1_begin(&d->av1_begun, in->data,
+                                           in->size)) {
         return true;
     }
     g_byte_array_set_size(d->headers, 0);
@@ -458,6 +459,7 @@ static void libav_reset(LibavDecoder *d)
     d->av1_need_header = true;
     d->av1_without_frame = 0;
     d->av1_no_key = libav_is_native_av1(d);
+    d->av1_begun = LIBAV_AV1_NO_FRAME;
     if (d->ops->reset) {
         d->ops->reset(d);
     }

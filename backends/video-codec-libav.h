@@ -75,10 +75,25 @@ uint64_t libav_av1_frame_size(const uint8_t *data, size_t size,
                               uint64_t max_pixels);
 
 /**
- * libav_av1_can_begin: does a temporal unit refer to none before it?
- * Returns: true if it has no frame, or just one, which is a key frame and shown
+ * LibavAv1Beginning: what the units so far have, where decoding begins.
+ * A key frame that is hidden at first is shown by a header, in the same unit or
+ * in the next one.
  */
-bool libav_av1_can_begin(const uint8_t *data, size_t size);
+typedef enum LibavAv1Beginning {
+    LIBAV_AV1_NO_FRAME,
+    LIBAV_AV1_HIDDEN_KEY_FRAME,
+    LIBAV_AV1_SHOWN_KEY_FRAME,
+} LibavAv1Beginning;
+
+/**
+ * libav_av1_begin: can a unit be where decoding begins, or goes on with that?
+ * @begun: how far that has come; updated
+ *
+ * Returns: true if it has no frame; a key frame, and no more than what shows it;
+ * or what shows the one before
+ */
+bool libav_av1_begin(LibavAv1Beginning *begun, const uint8_t *data,
+                     size_t size);
 
 extern const VideoCodecImpl libav_decoder;
 extern const VideoCodecImpl libav_encoder;

@@ -13,8 +13,6 @@ from common import CODECS, QUICK, SANITIZE, TMP, VVCLIENT, clips, ffmpeg, run
 from vaapi_common import OBJECT, PATHS, REAL, auto, caps, decode, engine, \
     environment, in_turn, qemu_with, said, some, through, vvclient, wrong
 
-# They begin with a key frame that is shown later
-HIDDEN_KEY = ('av1/vkcts-av1-argon_test9354_2.obu',)
 # Files for one QEMU
 BATCH = 16
 
@@ -45,9 +43,6 @@ def vector(clip, way):
     refusal = vectors.EXCEPTIONS.get(clip['file'])
     answer = decode(clip['path'], f'x-path={way}')
     text = '\n'.join(answer['errors'])
-    if clip['file'] in HIDDEN_KEY:
-        return None if 'packet 0 could not be decoded' in text and \
-            not answer['frames'] else f'it can be decoded: {answer}'
     if refusal or 'pixel format' in text or 'does not decode profile' in text:
         # of clips that software does not decode either, or no GPU does
         known = refusal or clip['pix_fmt'] not in ('yuv420p', 'yuv420p10le',

@@ -63,6 +63,13 @@ def without_key(good, path):
     hidden = bytes(layers) + bytes([key[0] | 4, 0x20]) + key[1:]
     # A redundant frame header that shows frame 0, alone and behind a key frame
     again = bytes([7 << 3 | 2, 1, 0x88])
+    # A key frame that is not shown, whatever the rest of its header says then,
+    # and headers that show what is in some place, in its unit or the next one
+    unseen = bytearray(key)
+    unseen[1 + next(i for i, byte in enumerate(key[1:], 1)
+                    if not byte & 0x80)] &= ~0x10
+    unseen = sequence + bytes(unseen)
+    shows = [bytes([3 << 3 | 2, 1, 0x88 | i << 4]) for i in range(8)]
     bad = [write_ivf(f'without-key-{name}.ivf', header, begin + frames[2:])
            for name, begin in (
                ('first', [sequence + frames[1][2:]]),
@@ -70,10 +77,14 @@ def without_key(good, path):
                ('layers', [hidden, frames[1]]),
                ('joined', [hidden + frames[1][2:]]),
                ('redundant', [sequence + again]),
-               ('behind', [frames[0] + again]))]
+               ('behind', [frames[0] + again]),
+               ('hidden', [unseen]),
+               ('shown', [unseen + show for show in shows]),
+               ('shown-later', [part for show in shows
+                                for part in (unseen, show)]))]
     result = vvclient('survive', good, *bad, '--codec', OBJECT)
     return None if result.returncode == 0 and \
-        '6 of them with errors' in result.stdout else \
+        f'{len(bad)} of them with errors' in result.stdout else \
         result.stdout + result.stderr
 
 
@@ -237,9 +248,10 @@ def imitation_cases(paths):
     yield 'no fallback unless asked for', refused, paths['mpeg4'], \
         'cannot decode'
     yield 'fallback', software, paths['mpeg4'], 'libavcodec mpeg4'
-    for number in 15, 20, 21:
-        yield f'picture {number} is refused', failed_frames, paths['keys'], \
-            f'fail-end-picture={number}', number - 1
+    for name in 'keys', 'keys-b':
+        for number in 12, 13, 15, 20, 21:
+            yield f'picture {number} is refused, {name}', failed_frames, \
+                paths[name], f'fail-end-picture={number}', number - 1
     for number in 1, 20:
         yield f'picture {number} of av1 is refused', lost_until_key, \
             paths['av1'], number
