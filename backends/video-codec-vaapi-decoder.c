@@ -28,8 +28,18 @@
 
 #include <libavutil/pixdesc.h>
 
-/* Bad inputs whose frames may still come; more than any decoder holds back */
+/* Inputs whose frames may still come; more than any decoder holds back */
 #define VAAPI_MAX_BAD 32
+#define VAAPI_MAX_HELD 32
+
+/*
+ * An input whose frame has not come yet.
+ * @losses: pictures that were lost before it, in the order of decoding
+ */
+typedef struct VaapiHeld {
+    uint64_t timestamp;
+    unsigned losses;
+} VaapiHeld;
 
 /* What LibavDecoder.hw is here */
 typedef struct VaapiDecoder {
@@ -42,10 +52,13 @@ typedef struct VaapiDecoder {
     bool software;              /* this stream is decoded in software */
     bool replace;               /* ... and needs another decoder for that */
     unsigned failures;          /* of pictures in a row */
-    unsigned broken;            /* see vaapi_dec_is_broken() */
     uint64_t bad[VAAPI_MAX_BAD];        /* timestamps, the oldest first */
     unsigned n_bad;
     bool last_was_bad;                  /* the last input */
+    VaapiHeld held[VAAPI_MAX_HELD];     /* the oldest first */
+    unsigned n_held;
+    unsigned losses;                    /* of pictures, by the GPU */
+    unsigned made_up;                   /* of these, before a key frame */
 } VaapiDecoder;
 
 /* In order of preference.  Profiles for 10 bits come in a list of their own */
@@ -379,6 +392,55 @@ static void vaapi_dec_check_device(LibavDecoder *d, const char *what)
     }
 }
 
+/*
+ * What is decoded after a lost picture can refer to it, up to a key frame.
+ * That is the order of inputs, and frames come in another one.
+ * @after: the first of v->held that was decoded after it
+ */
+static void vaapi_dec_note_loss(VaapiDecoder *v, unsigned after)
+{
+    v->losses++;
+    for (unsigned i = after; i < v->n_held; i++) {
+        v->held[i].losses = v->losses;
+    }
+}
+
+static void vaapi_dec_forget_held(VaapiDecoder *v, unsigned i)
+{
+    v->n_held--;
+    memmove(&v->held[i], &v->held[i + 1], (v->n_held - i) * sizeof(v->held[0]));
+}
+
+static void vaapi_dec_hold(VaapiDecoder *v, uint64_t timestamp)
+{
+    if (v->n_held == VAAPI_MAX_HELD) {
+        vaapi_dec_forget_held(v, 0);
+    }
+    v->held[v->n_held++] = (VaapiHeld) {
+        .timestamp = timestamp,
+        .losses = v->losses,
+    };
+}
+
+/*
+ * A frame has come.
+ * @losses: set to those before its input; if nobody knows that, to all
+ * Returns: the first of v->held that was decoded after it
+ */
+static unsigned vaapi_dec_take_held(VaapiDecoder *v, const AVFrame *f,
+                                    unsigned *losses)
+{
+    for (unsigned i = 0; i < v->n_held; i++) {
+        if (v->held[i].timestamp == f->pts) {
+            *losses = v->held[i].losses;
+            vaapi_dec_forget_held(v, i);
+            return i;
+        }
+    }
+    *losses = v->losses;
+    return 0;
+}
+
 static void vaapi_dec_forget_bad(VaapiDecoder *v, unsigned i)
 {
     v->n_bad--;
@@ -399,7 +461,7 @@ static void vaapi_dec_bad_input(LibavDecoder *d, const VideoCodecInput *in,
         /* What the driver refuses is EIO; what is broken is something else */
         if (error == AVERROR(EIO)) {
             vaapi_display_note(v->display, &v->failures, true);
-            v->broken = 1 + d->avctx->has_b_frames;
+            vaapi_dec_note_loss(v, v->n_held);
         }
         vaapi_dec_check_device(d, "it does not take a picture");
     }
@@ -421,6 +483,7 @@ static void vaapi_dec_good_input(LibavDecoder *d, const VideoCodecInput *in)
         }
     }
     v->last_was_bad = false;
+    vaapi_dec_hold(v, in->timestamp);
 }
 
 static void vaapi_dec_reset(LibavDecoder *d)
@@ -429,6 +492,7 @@ static void vaapi_dec_reset(LibavDecoder *d)
 
     v->n_bad = 0;
     v->last_was_bad = false;
+    v->n_held = 0;
 }
 
 /* Is the current frame that of a bad input?  It will not be asked again. */
@@ -466,41 +530,32 @@ static void vaapi_dec_lost(LibavDecoder *d, const char *what, VAStatus status)
     vaapi_dec_check_device(d, what);
 }
 
-/*
- * Can @f refer to a picture that is lost?  All can up to a key frame, and up to
- * v->broken - 1 frames come first that were decoded before.
- */
-static bool vaapi_dec_is_broken(VaapiDecoder *v, const AVFrame *f)
-{
-    if (v->broken == 1 && libav_is_key(f)) {
-        v->broken = 0;
-    } else if (v->broken > 1) {
-        v->broken--;
-    }
-    return v->broken;
-}
-
 static bool vaapi_dec_wait(LibavDecoder *d)
 {
     VaapiDecoder *v = d->hw;
     const AVFrame *f = d->current;
     const AVHWFramesContext *frames = (void *)f->hw_frames_ctx->data;
+    unsigned losses, after;
     VAStatus status;
 
     if (vaapi_dec_take_bad(d) ||
         f->width > frames->width || f->height > frames->height) {
         return false;
     }
+    after = vaapi_dec_take_held(v, f, &losses);
     status = vaSyncSurface(v->display->dpy, vaapi_dec_surface(f));
     /* Broken data is no failure of the GPU */
     vaapi_display_note(v->display, &v->failures, status != VA_STATUS_SUCCESS &&
                        status != VA_STATUS_ERROR_DECODING_ERROR);
     if (status != VA_STATUS_SUCCESS) {
-        v->broken = 1;
+        vaapi_dec_note_loss(v, after);
         vaapi_dec_lost(d, "waiting for it", status);
         return false;
     }
-    d->current_corrupt |= vaapi_dec_is_broken(v, f);
+    if (libav_is_key(f)) {
+        v->made_up = MAX(v->made_up, losses);
+    }
+    d->current_corrupt |= losses > v->made_up;
     return true;
 }
 

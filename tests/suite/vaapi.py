@@ -37,12 +37,12 @@ def make_clips():
     for name, size in ('pages', '1280x720'), ('uneven', '336x208'):
         paths[name] = made.make(f'gpu-{name}', 'mp4', [
             '-c:v', 'libx264', '-frames:v', '5'], size=size)
-    for name, n, gop in (('plain', 40, 250), ('keys', 40, 10),
-                         ('long', 150, 250)):
+    for name, n, gop, b in (('plain', 40, 250, 0), ('keys', 40, 10, 0),
+                            ('keys-b', 40, 10, 3), ('long', 150, 250, 0)):
         path = os.path.join(TMP, f'gpu-{name}.mp4')
         result = ffmpeg('-f', 'lavfi', '-i', 'testsrc2=size=320x180:rate=25',
                         '-frames:v', n, '-pix_fmt', 'yuv420p', '-c:v',
-                        'libx264', '-bf', 0, '-g', gop, path)
+                        'libx264', '-bf', b, '-g', gop, path)
         paths[name] = path if result.returncode == 0 else None
     return paths
 
@@ -81,8 +81,8 @@ def main():
         tap.exit()
     usable = {}
     for name, path in paths.items():
-        if name in ('plain', 'keys', 'long', 'large', 'pages', 'uneven',
-                    'mpeg4'):
+        if name in ('plain', 'keys', 'keys-b', 'long', 'large', 'pages',
+                    'uneven', 'mpeg4'):
             continue
         if has_decoder(name):
             usable[name] = path

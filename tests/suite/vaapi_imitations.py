@@ -262,6 +262,10 @@ def imitation_cases(paths):
     for name in 'plain', 'vp9':
         yield f'a refused picture comes again, seek, {name}', failed_once, \
             paths[name], 'fail-end-picture=1', '--again', 'seek', '--limit', 1
+    for again in 'seek', 'drain':
+        yield f'a refused picture comes again, {again}, keys-b', failed_once, \
+            paths['keys-b'], 'fail-end-picture=2', '--again', again, \
+            '--limit', 2
     for way in PATHS:
         # With import, each second one is that of the GPU's copy
         yield f'a picture that fails, {way}', failed_frames, paths['keys'], \
