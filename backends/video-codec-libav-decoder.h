@@ -56,8 +56,8 @@ typedef struct LibavDecoder LibavDecoder;
  * @write: write d->current to @out without the CPU: 1: done; 0: take @map;
  *        -1: @out was taken back, or the session has failed
  * @map: make the pixels of d->current readable.
- *        Returns: a frame with pixels, valid until @unmap, with @slow telling
- *        if they are in memory that is slow to read; or NULL: it is lost
+ *        Returns: a frame with pixels, valid until @unmap, whose memory may be
+ *        slow to read; or NULL: it is lost
  * @unmap: the caller has done with the frame that @map returned
  * @free: free d->hw; d->avctx has gone before
  */
@@ -73,7 +73,7 @@ typedef struct LibavDecoderOps {
     uint64_t (*frame_bytes)(LibavDecoder *d, const AVFrame *f);
     bool (*wait)(LibavDecoder *d);
     int (*write)(LibavDecoder *d, VideoCodecOutput *out);
-    const AVFrame *(*map)(LibavDecoder *d, bool *slow);
+    const AVFrame *(*map)(LibavDecoder *d);
     void (*unmap)(LibavDecoder *d);
     void (*free)(LibavDecoder *d);
 } LibavDecoderOps;

@@ -118,7 +118,7 @@ static enum AVPixelFormat libav_sw_format(const AVFrame *f)
 static bool libav_emit_hardware(LibavDecoder *d, VideoCodecOutput *out)
 {
     const AVFrame *f = NULL;
-    bool slow = false, done = true;
+    bool done = true;
     int ret;
 
     if (d->ops->wait(d)) {
@@ -126,9 +126,9 @@ static bool libav_emit_hardware(LibavDecoder *d, VideoCodecOutput *out)
         if (ret) {
             return ret > 0;
         }
-        f = d->ops->map(d, &slow);
+        f = d->ops->map(d);
         if (f) {
-            done = libav_pixels_write(d->pixels, out, f, slow);
+            done = libav_pixels_write(d->pixels, out, f, true);
         }
         d->ops->unmap(d);
     }

@@ -614,7 +614,7 @@ static VAStatus vaapi_dec_map_other(LibavDecoder *d, VAStatus status)
                            frames->width, frames->height, frames->sw_format);
 }
 
-static const AVFrame *vaapi_dec_map(LibavDecoder *d, bool *slow)
+static const AVFrame *vaapi_dec_map(LibavDecoder *d)
 {
     VaapiDecoder *v = d->hw;
     const AVFrame *f = d->current;
@@ -635,7 +635,6 @@ static const AVFrame *vaapi_dec_map(LibavDecoder *d, bool *slow)
     mapped->height = f->height;
     mapped->colorspace = f->colorspace;
     mapped->color_range = f->color_range;
-    *slow = v->image.path == VIDEO_CODEC_VAAPI_PATH_DERIVE;
     return mapped;
 }
 
@@ -652,7 +651,7 @@ static void vaapi_dec_free(LibavDecoder *d)
 
     vaapi_image_cleanup(&v->image);
     vaapi_import_cleanup(&v->import);
-    vaapi_display_put(v->vaapi, v->display);
+    vaapi_display_put(v->display);
     g_free(v);
 }
 
@@ -705,7 +704,7 @@ static void *vaapi_dec_start_gpu(VideoCodec *codec, VideoCodecSession *s,
                           v->path == VIDEO_CODEC_VAAPI_PATH_IMPORT ?
                           display->copy_path : v->path, s)) {
         error_setg(errp, "out of memory");
-        vaapi_display_put(vaapi, display);
+        vaapi_display_put(display);
         g_free(v);
         return NULL;
     }

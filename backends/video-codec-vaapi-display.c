@@ -4,6 +4,7 @@
  * A display is what libva calls an opened render node.  The object has one;
  * each session holds a reference to that with which it began.  When the GPU is
  * lost, sessions on it fail, and the next one to begin opens the node again.
+ * What is lost is closed by the last of its own sessions, as a driver may hang.
  *
  * Runs in the main thread while the object is made, in the workers of sessions
  * later: opening a node can take long.
@@ -125,12 +126,14 @@ static void vaapi_no_driver(VaapiDisplay *display, const char *node,
                       "%s' tells more.\n", node);
 }
 
-VaapiDisplay *vaapi_display_open(const char *node, Error **errp)
+VaapiDisplay *vaapi_display_open(VideoCodecVaapi *vaapi, const char *node,
+                                 Error **errp)
 {
     VaapiDisplay *display = g_new0(VaapiDisplay, 1);
     int major, minor;
     VAStatus status;
 
+    display->vaapi = vaapi;
     display->refs = 1;
     qemu_mutex_init(&display->lock);
     display->tried = g_string_new(NULL);
@@ -166,23 +169,11 @@ VaapiDisplay *vaapi_display_open(const char *node, Error **errp)
     return display;
 }
 
-/* With vaapi->lock held */
-static void vaapi_display_unref(VaapiDisplay *display)
-{
-    if (display && !--display->refs) {
-        vaapi_display_free(display);
-    }
-}
-
 VaapiDisplay *vaapi_display_get(VideoCodecVaapi *vaapi, Error **errp)
 {
     QEMU_LOCK_GUARD(&vaapi->lock);
-    if (vaapi->display && qatomic_read(&vaapi->display->lost)) {
-        vaapi_display_unref(vaapi->display);
-        vaapi->display = NULL;
-    }
     if (!vaapi->display) {
-        vaapi->display = vaapi_display_open(vaapi->node, errp);
+        vaapi->display = vaapi_display_open(vaapi, vaapi->node, errp);
     }
     if (vaapi->display) {
         vaapi->display->refs++;
@@ -190,10 +181,31 @@ VaapiDisplay *vaapi_display_get(VideoCodecVaapi *vaapi, Error **errp)
     return vaapi->display;
 }
 
-void vaapi_display_put(VideoCodecVaapi *vaapi, VaapiDisplay *display)
+void vaapi_display_put(VaapiDisplay *display)
 {
+    VideoCodecVaapi *vaapi = display->vaapi;
+    bool last;
+
+    WITH_QEMU_LOCK_GUARD(&vaapi->lock) {
+        last = !--display->refs;
+    }
+    /* It may take long, or for ever: nobody else has to wait */
+    if (last) {
+        vaapi_display_free(display);
+    }
+}
+
+void vaapi_display_lose(VaapiDisplay *display)
+{
+    VideoCodecVaapi *vaapi = display->vaapi;
+
+    qatomic_set(&display->lost, true);
     QEMU_LOCK_GUARD(&vaapi->lock);
-    vaapi_display_unref(display);
+    if (vaapi->display == display) {
+        /* The caller has a reference, too */
+        display->refs--;
+        vaapi->display = NULL;
+    }
 }
 
 /* One that can't make a small surface, and find it idle, can do nothing. */
@@ -238,9 +250,26 @@ bool vaapi_display_check(VaapiDisplay *display, unsigned failures)
         alive &= display->failures < VAAPI_MAX_FAILURES;
     }
     if (!alive) {
-        qatomic_set(&display->lost, true);
+        vaapi_display_lose(display);
     }
     return alive && failures < VAAPI_MAX_FAILURES;
+}
+
+/* Some drivers have entry points even for profiles that the GPU lacks */
+static bool vaapi_has_profile(VADisplay dpy, VAProfile profile)
+{
+    int n = vaMaxNumProfiles(dpy);
+    g_autofree VAProfile *profiles = g_new0(VAProfile, MAX(n, 1));
+
+    if (vaQueryConfigProfiles(dpy, profiles, &n) != VA_STATUS_SUCCESS) {
+        return false;
+    }
+    for (int i = 0; i < n; i++) {
+        if (profiles[i] == profile) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool vaapi_has_entrypoint(VADisplay dpy, VAProfile profile,
@@ -249,7 +278,8 @@ bool vaapi_has_entrypoint(VADisplay dpy, VAProfile profile,
     int n = vaMaxNumEntrypoints(dpy);
     g_autofree VAEntrypoint *points = g_new0(VAEntrypoint, MAX(n, 1));
 
-    if (vaQueryConfigEntrypoints(dpy, profile, points, &n) !=
+    if (!vaapi_has_profile(dpy, profile) ||
+        vaQueryConfigEntrypoints(dpy, profile, points, &n) !=
         VA_STATUS_SUCCESS) {
         return false;
     }

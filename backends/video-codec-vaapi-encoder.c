@@ -326,7 +326,7 @@ static void vaapi_enc_free(void *hw)
     av_buffer_unref(&v->frames);
     vaapi_image_cleanup(&v->image);
     vaapi_import_cleanup(&v->import);
-    vaapi_display_put(v->vaapi, v->display);
+    vaapi_display_put(v->display);
     g_free(v);
 }
 

@@ -375,6 +375,10 @@ static void vaapi_import_learn(VaapiImport *import, unsigned i,
 static bool vaapi_import_fits(const VaapiTransfer *transfer,
                               const VaapiMemory *m, unsigned i)
 {
+    if (1u << i == VAAPI_IMPORT_USERPTR &&
+        (uintptr_t)m->iov[0].iov_base % transfer->offset_align[i]) {
+        return false;
+    }
     for (unsigned plane = 0; plane < vaapi_raws[m->raw].n_planes; plane++) {
         if (m->pitch[plane] % transfer->pitch_align[i] ||
             m->offset[plane] % transfer->offset_align[i]) {
@@ -450,7 +454,7 @@ static struct iovec *vaapi_import_planes(VideoCodecSession *session,
 /* It may still use the guest's memory: nothing else may be asked of it */
 static void vaapi_import_lost(VaapiImport *import, const char *what)
 {
-    qatomic_set(&import->display->lost, true);
+    vaapi_display_lose(import->display);
     video_codec_session_fail(import->session, "the GPU is lost: it does not "
                              "%s a frame (%s)", what, import->display->driver);
 }

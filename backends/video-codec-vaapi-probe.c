@@ -34,6 +34,10 @@
 #define PROBE_WIDTH 256
 #define PROBE_HEIGHT 146
 
+/* Where the picture is that the GPU reads */
+#define PROBE_LEFT 18
+#define PROBE_TOP 6
+
 #define PROBE_BARS 8
 
 /* YUV of 8 bits is so far away from the RGB that it was made of, and back */
@@ -43,6 +47,7 @@
 #define PROBE_MAX_PITCH_ALIGN 256
 #define PROBE_MAX_OFFSET_ALIGN 4096
 #define PROBE_MIN_ALIGN 16
+#define PROBE_ALIGN_STEP 4
 
 /* All of them exist in YUV of any kind */
 static const uint8_t probe_bars[PROBE_BARS][3] = {
@@ -76,6 +81,7 @@ typedef struct ProbePixels {
  * @pages, @size, @memfd: the memory, and the file that it is of
  * @import, @read: who copies, and whether that is from memory or to it
  * @transfer: what has been found out of that, and how to try the next copy
+ * @hung: one took so long that no other is tried
  */
 typedef struct Probe {
     VaapiDisplay *display;
@@ -89,6 +95,7 @@ typedef struct Probe {
     VaapiImport import;
     bool read;
     VaapiTransfer *transfer;
+    bool hung;
 } Probe;
 
 /*
@@ -380,7 +387,7 @@ static void probe_lay_out(uint32_t pitch_align, uint32_t offset_align,
     /* Planar chroma has half the pitch of luma */
     bool planar = raw->n_planes == 3;
     uint32_t pitch =
-        probe_align(av_image_get_linesize(raw->pix_fmt, PROBE_WIDTH, planar),
+        probe_align(av_image_get_linesize(raw->pix_fmt, m->width, planar),
                     pitch_align);
     uint32_t end = 0;
 
@@ -389,18 +396,20 @@ static void probe_lay_out(uint32_t pitch_align, uint32_t offset_align,
         m->offset[i] = !i && offset_align == PROBE_MAX_OFFSET_ALIGN ? 0 :
                        probe_align(ROUND_UP(end, PROBE_MAX_OFFSET_ALIGN),
                                    offset_align);
-        end = m->offset[i] + (i ? PROBE_HEIGHT / 2 : PROBE_HEIGHT) *
-              m->pitch[i];
+        end = m->offset[i] + (m->height >> !!i) * m->pitch[i];
     }
     m->size = ROUND_UP(end, qemu_real_host_page_size());
 }
 
+/* Those of m->region */
 static void probe_memory_pixels(const Probe *probe, const VaapiMemory *m,
                                 ProbePixels *px)
 {
     probe_pixels(probe, m->raw, px);
     for (unsigned i = 0; i < vaapi_raws[m->raw].n_planes; i++) {
-        px->data[i] = probe->pages + m->offset[i];
+        px->data[i] = probe->pages + m->offset[i] +
+                      (m->region.y >> !!i) * m->pitch[i] +
+                      av_image_get_linesize(px->format, m->region.x, i);
         px->linesize[i] = m->pitch[i];
     }
 }
@@ -419,24 +428,34 @@ static bool probe_copy(Probe *probe, VaapiRawIndex raw, unsigned i,
         .iov = &iov,
         .niov = 1,
         .raw = raw,
-        .width = PROBE_WIDTH,
-        .height = PROBE_HEIGHT,
-        .region = { .width = PROBE_WIDTH, .height = PROBE_HEIGHT },
+        .region = {
+            /* Encoders may take a part */
+            .x = read ? PROBE_LEFT : 0,
+            .y = read ? PROBE_TOP : 0,
+            .width = PROBE_WIDTH,
+            .height = PROBE_HEIGHT,
+        },
         .colours = colours,
     };
+    VaapiCopyResult result;
 
+    m.width = m.region.x + PROBE_WIDTH;
+    m.height = m.region.y + PROBE_HEIGHT;
     probe_lay_out(transfer->pitch_align[i], transfer->offset_align[i], &m);
     g_assert(m.size <= probe->size);
     iov.iov_len = m.size;
     probe_memory_pixels(probe, &m, &px);
+    memset(probe->pages, 0, m.size);
     if (read) {
         probe_draw(&px, &picture);
-    } else {
-        memset(probe->pages, 0, m.size);
     }
-    return probe_draw_surface(probe, read ? &before : &picture) &&
-           vaapi_import_copy(&probe->import, probe->surface, &m, 1u << i,
-                             probe->memfd, read) == VAAPI_COPY_DONE &&
+    if (probe->hung || !probe_draw_surface(probe, read ? &before : &picture)) {
+        return false;
+    }
+    result = vaapi_import_copy(&probe->import, probe->surface, &m, 1u << i,
+                               probe->memfd, read);
+    probe->hung = result == VAAPI_COPY_HUNG;
+    return result == VAAPI_COPY_DONE &&
            (read ? probe_surface_shows(probe, &picture)
                  : probe_shows(&px, &picture));
 }
@@ -450,9 +469,9 @@ static bool probe_nv12(Probe *probe, unsigned i)
 static void probe_relax(Probe *probe, unsigned i, uint32_t *align)
 {
     while (*align > PROBE_MIN_ALIGN) {
-        *align /= 2;
+        *align /= PROBE_ALIGN_STEP;
         if (!probe_nv12(probe, i)) {
-            *align *= 2;
+            *align *= PROBE_ALIGN_STEP;
             return;
         }
     }

@@ -81,14 +81,14 @@ static void video_codec_vaapi_add_software(VideoCodecVaapi *vaapi)
 static bool video_codec_vaapi_try(VideoCodecVaapi *vaapi, const char *node,
                                   bool any_gpu, Error **errp)
 {
-    vaapi->display = vaapi_display_open(node, errp);
+    vaapi->display = vaapi_display_open(vaapi, node, errp);
     if (!vaapi->display) {
         return false;
     }
     if (!video_codec_vaapi_init_caps(vaapi) && !any_gpu) {
         error_setg(errp, "the GPU behind render node '%s' (%s) has no codec "
                    "of use", node, vaapi->display->driver);
-        vaapi_display_put(vaapi, vaapi->display);
+        vaapi_display_put(vaapi->display);
         vaapi->display = NULL;
         return false;
     }
@@ -216,7 +216,7 @@ static void video_codec_vaapi_finalize(Object *obj)
     VideoCodecVaapi *vaapi = VIDEO_CODEC_VAAPI(obj);
 
     if (vaapi->display) {
-        vaapi_display_put(vaapi, vaapi->display);
+        vaapi_display_put(vaapi->display);
     }
     qemu_mutex_destroy(&vaapi->lock);
     g_free(vaapi->node);

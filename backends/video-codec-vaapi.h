@@ -87,7 +87,8 @@ typedef struct VaapiTransfer {
 
 /**
  * VaapiDisplay: an opened render node.
- * @refs: sessions, and the object; VideoCodecVaapi.lock
+ * @vaapi: whose it is
+ * @refs: sessions, and the object; @vaapi->lock
  * @fd: of the node
  * @dpy: libva's
  * @device: libavutil's, around @dpy
@@ -104,6 +105,7 @@ typedef struct VaapiTransfer {
  * @message: the last error that libva told of
  */
 typedef struct VaapiDisplay {
+    VideoCodecVaapi *vaapi;
     unsigned refs;
     int fd;
     VADisplay dpy;
@@ -168,19 +170,27 @@ struct VideoCodecVaapi {
  */
 
 /**
- * vaapi_display_get: the object's display, opened anew if the GPU was lost.
+ * vaapi_display_get: the object's display, opened if there is none.
  * Returns: a reference, or NULL with @errp set
  */
 VaapiDisplay *vaapi_display_get(VideoCodecVaapi *vaapi, Error **errp);
 
 /** vaapi_display_put: give a reference back.  The last one closes the node. */
-void vaapi_display_put(VideoCodecVaapi *vaapi, VaapiDisplay *display);
+void vaapi_display_put(VaapiDisplay *display);
+
+/**
+ * vaapi_display_lose: the GPU is of no more use to anybody.
+ * For who has a reference of its own.  The object's display is another one
+ * then.
+ */
+void vaapi_display_lose(VaapiDisplay *display);
 
 /**
  * vaapi_display_open: open a render node.
  * Returns: a display with one reference, or NULL with @errp set
  */
-VaapiDisplay *vaapi_display_open(const char *node, Error **errp);
+VaapiDisplay *vaapi_display_open(VideoCodecVaapi *vaapi, const char *node,
+                                 Error **errp);
 
 /**
  * vaapi_display_note: the GPU has taken and finished a picture, or not.
@@ -192,12 +202,12 @@ void vaapi_display_note(VaapiDisplay *display, unsigned *failures, bool failed);
  * vaapi_display_check: after an error: does the GPU still do anything?
  * @failures: the session's count of vaapi_display_note()
  *
- * Returns: false if the session can't go on.  @display->lost is set unless the
- * GPU works for others; then the next vaapi_display_get() opens a new one.
+ * Returns: false if the session can't go on; @display is lost, unless the GPU
+ * works for others
  */
 bool vaapi_display_check(VaapiDisplay *display, unsigned failures);
 
-/** vaapi_has_entrypoint: does the driver have it for @profile? */
+/** vaapi_has_entrypoint: does the GPU have @profile, and this way to use it? */
 bool vaapi_has_entrypoint(VADisplay dpy, VAProfile profile,
                           VAEntrypoint entrypoint);
 

@@ -683,7 +683,8 @@ bool video_codec_output_write_rows(VideoCodecSession *s, VideoCodecOutput *out,
  * refer to is nobody else's: who takes @out back, or pauses the session, waits.
  * They wait for VIDEO_CODEC_DIRECT_MS at most, in all: with many sessions that
  * hang it is no longer than with one.  A device that has not finished by then
- * counts as lost, and so does the session.  As that can have happened at any
+ * counts as lost, and so does the session; it may still write, but to nothing
+ * else.  As that can have happened at any
  * moment, who is to look at the planes' VideoCodecMem does so between
  * video_codec_session_hold_direct() and video_codec_session_release_direct(),
  * and who is to start the device asks video_codec_session_is_overdue() first.

@@ -83,7 +83,7 @@ def convert_cases(paths):
     # luma; those of a frame of 1280x720 are 225
     clip = paths['uneven']
     for options, way in (
-            ('import-pitch=128', 'import'), ('import-pitch=256', COPIED),
+            ('import-pitch=64', 'import'), ('import-pitch=256', COPIED),
             ('import-pitch=512', COPIED), ('import-offset=16', 'import'),
             ('import-offset=256', 'import'), ('import-offset=4096', COPIED),
             ('import-offset=8192', COPIED)):

@@ -674,14 +674,21 @@ static void test_import_layout(void)
     close(d.objects[0].fd);
 }
 
-/* Here it is vaEndPicture() that waits */
+/* Here it is vaEndPicture() that waits, but not before there was a picture */
 static void test_end_process_ms(void)
 {
     VAContextID processor = new_context(VAProfileNone, VAEntrypointVideoProc);
+    VAContextID decoder = new_context(VAProfileH264Main, VAEntrypointVLD);
     VASurfaceID from = new_surface(&nv12), to = new_surface(&nv12);
     gint64 begin = g_get_monotonic_time();
 
     draw(from, &nv12, 15);
+    OK(process(processor, from, to));
+    OK(vaSyncSurface(dpy, to));
+    CHECK(g_get_monotonic_time() - begin < G_USEC_PER_SEC / 2);
+    OK(vaBeginPicture(dpy, decoder, new_surface(&nv12)));
+    OK(vaEndPicture(dpy, decoder));
+    begin = g_get_monotonic_time();
     OK(process(processor, from, to));
     CHECK(g_get_monotonic_time() - begin >= G_USEC_PER_SEC / 2);
     OK(vaSyncSurface(dpy, to));

@@ -55,10 +55,15 @@ static bool is_named(const GPtrArray *names, VAProfile profile)
     return false;
 }
 
+static bool is_missing(VvDriver *drv, VAProfile profile)
+{
+    return is_named(drv->options.no_profile, profile) ||
+        (drv->no_codec && profile != VAProfileNone);
+}
+
 static const Profile *find_profile(VvDriver *drv, VAProfile profile)
 {
-    if (is_named(drv->options.no_profile, profile) ||
-        (drv->no_codec && profile != VAProfileNone)) {
+    if (is_missing(drv, profile) && !drv->options.all_entrypoints) {
         return NULL;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(profiles); i++) {
@@ -117,7 +122,8 @@ static VAStatus query_profiles(VADriverContextP va, VAProfile *list, int *num)
 
     *num = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(profiles); i++) {
-        if (find_profile(drv, profiles[i].profile)) {
+        if (find_profile(drv, profiles[i].profile) &&
+            !is_missing(drv, profiles[i].profile)) {
             list[(*num)++] = profiles[i].profile;
         }
     }

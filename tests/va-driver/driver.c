@@ -33,6 +33,9 @@ static VAStatus terminate(VADriverContextP va)
 {
     VvDriver *drv = vv_driver(va);
 
+    if (drv->lost) {
+        g_usleep(drv->options.terminate_ms * 1000);
+    }
     g_mutex_lock(&drv->lock);
     remove_all(drv, true);
     remove_all(drv, false);

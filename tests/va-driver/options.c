@@ -10,9 +10,11 @@
  *   fail-sync=N         the N-th sync of a surface or buffer fails
  *   lose-device=N       from the N-th vaEndPicture on (decoders and encoders)
  *                       every call fails until the display is opened anew
+ *   terminate-ms=N      vaTerminate takes N milliseconds then
  *   decode-ms=N         a picture takes N milliseconds more
  *   process-ms=N        so does what the video processor does
- *   end-process-ms=N    its vaEndPicture waits for N milliseconds
+ *   end-process-ms=N    its vaEndPicture waits for N milliseconds before it does
+ *                       anything, from the first picture on
  *   no-convert          it does not convert between formats
  *   convert-601         it does, but takes all YUV for BT.601 of limited range
  *   no-import           surfaces cannot be made of the client's memory
@@ -31,6 +33,8 @@
  *   get-image-ms=N      vaGetImage takes N milliseconds more
  *   no-profile=NAME     this profile is missing (H264High, VP9Profile0, ...);
  *                       can be given several times
+ *   all-entrypoints     it has no place in the list, but all else, as with
+ *                       nvidia-vaapi-driver
  *   no-deep             nothing has 10 bits
  *   no-encode           there are no encoders
  *   b-frames            encoders of H.264 and HEVC say that they have B frames,
@@ -100,6 +104,7 @@ static void parse(VvOptions *o, const char *option)
         is_flag(option, "no-derive", &o->no_derive) ||
         is_flag(option, "derive-garbled", &o->derive_garbled) ||
         is_flag(option, "derive-tiled", &o->derive_tiled) ||
+        is_flag(option, "all-entrypoints", &o->all_entrypoints) ||
         is_flag(option, "no-deep", &o->no_deep) ||
         is_flag(option, "no-encode", &o->no_encode) ||
         is_flag(option, "b-frames", &o->b_frames) ||
@@ -113,6 +118,7 @@ static void parse(VvOptions *o, const char *option)
         is_number(option, "fail-all-after", &o->fail_all_after) ||
         is_number(option, "fail-sync", &o->fail_sync) ||
         is_number(option, "lose-device", &o->lose_device) ||
+        is_number(option, "terminate-ms", &o->terminate_ms) ||
         is_number(option, "decode-ms", &o->decode_ms) ||
         is_number(option, "process-ms", &o->process_ms) ||
         is_number(option, "end-process-ms", &o->end_process_ms) ||

@@ -185,11 +185,11 @@ static VAStatus find_display(VvDriver *drv, VvContext *ctx, VvJob *job)
     return VA_STATUS_SUCCESS;
 }
 
-/* Lock held, but not while it waits */
-static void wait_at_end(VvContext *ctx)
+/* As if its queue were full.  Lock held, but not while it waits */
+static void wait_for_room(VvContext *ctx)
 {
     VvDriver *drv = ctx->obj.drv;
-    unsigned ms = drv->options.end_process_ms;
+    unsigned ms = drv->pictures ? drv->options.end_process_ms : 0;
 
     if (ms && ctx->config->entrypoint == VAEntrypointVideoProc) {
         g_mutex_unlock(&drv->lock);
@@ -220,8 +220,8 @@ static VAStatus end_picture(VADriverContextP va, VAContextID id)
         status = find_display(drv, ctx, job);
     }
     if (status == VA_STATUS_SUCCESS) {
+        wait_for_room(ctx);
         vv_worker_queue(ctx, job);
-        wait_at_end(ctx);
     }
     vv_job_unref(job);
     return status;

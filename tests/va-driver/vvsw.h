@@ -46,6 +46,7 @@ typedef struct VvOptions {
     unsigned fail_all_after;
     unsigned fail_sync;
     unsigned lose_device;
+    unsigned terminate_ms;
     unsigned decode_ms;
     unsigned process_ms;
     unsigned end_process_ms;
@@ -64,6 +65,7 @@ typedef struct VvOptions {
     bool convert_601;
     bool no_derive;
     bool derive_tiled;
+    bool all_entrypoints;
     bool no_deep;
     bool derive_garbled;
     bool no_encode;

@@ -112,9 +112,12 @@ int vv_cmd_reset(const VVArgs *args)
             error_free(err);
             err = NULL;
         }
-        if (!err && vv_reset_check(&t, &err)) {
+        if (t.done) {
             printf("a reset within frame %" PRIu64 " took %.3f s\n",
                    t.after + 1, t.seconds);
+        }
+        if (!err) {
+            vv_reset_check(&t, &err);
         }
         vv_decode_result_cleanup(&t.result);
     }
