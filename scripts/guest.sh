@@ -204,7 +204,8 @@ boot() {
     # Each test has its own limit
     seconds=$(awk '{ n += $2 } END { print n + 120 }' "$tests/plan")
     say "booting the guest (log: $dir/console.log)"
-    rm -rf "$results"
+    # Nothing that is left of another guest shall be judged
+    rm -rf "$results" "$guest/results.tar"
     mkdir -p "$results"
     timeout --kill-after=10 "$seconds" "$qemu/qemu-system-x86_64" -M q35 -accel tcg -cpu max \
         -nodefaults -no-user-config -display none -no-reboot \
