@@ -21,7 +21,8 @@ from vaapi_convert import convert_cases, convert_encode_cases
 from vaapi_encode import encode_path_cases, encode_short, encoder_cases, \
     encoder_imitation_cases, encoder_names
 from vaapi_imitations import imitation_cases
-from vaapi_start import default_codec, not_linked, without_module
+from vaapi_start import default_codec, default_software, no_render_node, \
+    not_linked, without_module
 
 CLIPS = [clip for clip in made.CLIPS if clip[0] != 'mpeg4']
 
@@ -97,6 +98,11 @@ def main():
     if not REAL:
         cases += [*imitation_cases(paths), *convert_cases(paths),
                   ('default codec', default_codec, paths['h264']),
+                  ('default codec without a GPU', default_software,
+                   paths['h264']),
+                  ('default codec, no GPU that works', default_software,
+                   paths['h264'], 'random', None),
+                  ('no render node', no_render_node),
                   ('no module', without_module, paths['h264']),
                   ('no libva but in the module', not_linked)]
     checked(tap, cases)

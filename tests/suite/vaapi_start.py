@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from common import TMP, VVCLIENT, new_file, run
-from vaapi_common import REAL, engine, environment, said, stream, vvclient
+from vaapi_common import REAL, engine, environment, said, stream
 
 
 def qemu(*args, options='', **env):
@@ -56,7 +56,7 @@ def with_nodes(*nodes):
 
     They are links, or folders if there is nothing to link to.
     """
-    name = '-'.join(node or 'none' for node in nodes)
+    name = '-'.join(node or 'none' for node in nodes) or 'nothing'
     script = os.path.join(TMP, f'with-{name}.sh')
     dev = os.path.join(TMP, f'dev-{name}')
     with new_file(script) as out, open(out, 'w', encoding='utf-8') as f:
@@ -78,9 +78,20 @@ def with_nodes(*nodes):
     return script
 
 
+NO_NODE = 'SKIP this machine gives tests no /dev of their own'
+
+
+def only_nodes(*nodes):
+    """What comes before a command that is to see these; None: can't be."""
+    if not nodes and not any(Path('/dev/dri').glob('renderD*')):
+        return []
+    command = ['unshare', '-rm', 'sh', with_nodes(*nodes)]
+    return None if run(*command, 'true').returncode else command
+
+
 def qemu_with_nodes(nodes, *args, options=''):
     """What QEMU says of a /dev with these nodes, and which of them gpu0 has."""
-    result = run('unshare', '-rm', 'sh', with_nodes(*nodes), 'sh', '-c',
+    result = run(*only_nodes(*nodes), 'sh', '-c',
                  r'printf "qom-get gpu0 rendernode\nquit\n" | "$@"', 'sh',
                  os.environ['QTEST_QEMU_BINARY'], '-display', 'none', '-S',
                  '-monitor', 'stdio', *args, env=environment(options),
@@ -98,7 +109,7 @@ def no_encoders():
             'fallback=software' in text
         if 'virtio-video: decoding on the GPU' not in text or said_so != told:
             return f'a device{option} says:\n{text}'
-    offered = said(run(*one_node(), VVCLIENT, 'caps', '--json',
+    offered = said(run(*only_nodes('null'), VVCLIENT, 'caps', '--json',
                        env=environment('no-encode')))['coded']
     return None if all('decodes_to' in coded and 'encodes_from' not in coded
                        for coded in offered) else f'{offered} are offered'
@@ -130,19 +141,44 @@ def first_node():
     return None
 
 
-NO_NODE = 'SKIP this machine gives tests no /dev of their own'
+def no_render_node():
+    """An object without rendernode= that finds none."""
+    before = only_nodes()
+    if before is None:
+        return NO_NODE
+    result = run(*before, os.environ['QTEST_QEMU_BINARY'], '-display', 'none',
+                 '-machine', 'none', '-object', 'video-codec-vaapi,id=gpu0',
+                 env=environment(), timeout=60)
+    missing = [text for text in (
+        'there is no render node of a GPU: no /dev/dri/renderD* here',
+        'Without a GPU, video-codec-libav works in software.')
+        if text not in result.stderr]
+    return f'exit status {result.returncode}, {missing} not in:\n' \
+        f'{result.stderr}' if result.returncode != 1 or missing else None
 
 
-def one_node():
-    """What comes before a command that is to see one node; None: can't be."""
-    command = ['unshare', '-rm', 'sh', with_nodes('null')]
-    probe = run(*command, 'ls', '/dev/dri/renderD128')
-    return None if probe.returncode else command
+def default_software(path, *nodes):
+    """Without codec= where no GPU works: what QEMU says, and what works."""
+    before = only_nodes(*nodes)
+    if before is None:
+        return NO_NODE
+    useless = 'no-driver-at=/dev/random'
+    told = qemu_with_nodes(nodes, '-device', 'virtio-video-pci',
+                           options=useless)
+    if 'virtio-video: decoding and encoding in software ' \
+            '(video-codec-libav)' not in told:
+        return f'QEMU does not tell of software:\n{told}'
+    result = run(*before, VVCLIENT, 'decode', path, '--json',
+                 env=environment(useless))
+    if result.returncode:
+        return result.stderr
+    found = stream(said(result))['engine']
+    return None if found == 'libavcodec h264' else f'engine is {found}'
 
 
 def default_codec(path):
-    """Without codec=, in a /dev that has a render node, and none."""
-    node = one_node()
+    """Without codec=, in a /dev that has a render node."""
+    node = only_nodes('null')
     if not node:
         return NO_NODE
     result = run(*node, VVCLIENT, 'decode', path, '--json', env=environment())
@@ -155,17 +191,12 @@ def default_codec(path):
     if 'on the GPU of /dev/dri/renderD128 (video-codec-vaapi)' not in told or \
             'fallback' in told:
         return f'QEMU does not tell of the GPU:\n{told}'
-    problem = None if REAL else no_encoders() or first_node()
-    if problem:
-        return problem
-    found = stream(said(vvclient('decode', path, '--json')))['engine']
-    return None if found.startswith('libavcodec') or REAL else \
-        f'engine is {found} without a node'
+    return None if REAL else no_encoders() or first_node()
 
 
 def without_module(path):
     """As where the package with the module is not installed."""
-    node = one_node()
+    node = only_nodes('null')
     if not node:
         return NO_NODE
     whole = Path(os.environ['QTEST_QEMU_BINARY'])
