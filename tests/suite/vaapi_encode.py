@@ -266,6 +266,29 @@ def encode_loss(coded, codec, options):
               result.stdout + result.stderr, result.stdout + result.stderr)
 
 
+def encode_software(clip, codec, extension, encoder, options=''):
+    """What the GPU does not encode is as video-codec-libav makes it."""
+    found = {}
+    for name in f'{OBJECT},fallback=software', 'video-codec-libav':
+        out = enc.path(f'{name.partition(",")[0]}-{codec}.{extension}')
+        answer = said(vvclient('encode', clip, '-c', codec, '--json',
+                               '--codec', name, '-o', out, options=options))
+        enc.check(answer['ok'], f'{name}: {answer["errors"]}')
+        enc.check(stream(answer)['engine'] == f'libavcodec {encoder}',
+                  f'{name}: engine is {stream(answer)["engine"]}')
+        found[name] = enc.md5(out)
+    enc.check(len(enc.frames(out)) == 60, f'frames are {enc.frames(out)}')
+    enc.check(len(set(found.values())) == 1, f'streams are {found}')
+
+
+def encode_not_offered(clip, codec, options=''):
+    """Nor is it encoded in software unless that is asked for."""
+    result = vvclient('encode', clip, '-c', codec, '--json', '--codec', OBJECT,
+                      options=options)
+    text = result.stdout + result.stderr
+    enc.check(result.returncode == 1 and 'cannot encode' in text, text)
+
+
 def transcode(path, codec, out):
     """On the GPU both times, and still a good picture."""
     answer = enc.transcode(path, codec, '-b', '1M', '--codec', OBJECT,
@@ -325,6 +348,13 @@ def encoder_imitation_cases(coded, names):
     for how in 'lose-device', 'fail-all-after':
         yield f'{first}: the GPU is lost, {how}', encode_loss, coded, first, \
             f'{how}=20'
+    for codec, extension, encoder, options in (
+            ('mpeg4', 'm4v', 'mpeg4', ''),
+            ('h264', 'h264', 'libx264', 'no-encode')):
+        yield f'{codec} is not encoded by this GPU', encode_not_offered, \
+            coded.short, codec, options
+        yield f'{codec} is not encoded by this GPU, fallback', \
+            encode_software, coded.short, codec, extension, encoder, options
     yield f'{first}: CBR only, VBR only', only_modes, coded.short, first, \
         extension
     yield f'{first}: low power', encode_with, coded.short, first, extension, \
