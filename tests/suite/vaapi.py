@@ -12,7 +12,8 @@ import os
 
 import clips as made
 import encode as enc
-from common import TMP, Tap, clips, ffmpeg
+from common import QUICK, SANITIZE, TMP, Tap, clips, ffmpeg
+from vaapi_bench import bench_cases, make_bench_clip
 from vaapi_common import DRIVER, ENCODE_PATHS, OBJECT, PATHS, REAL, decode, \
     environment, stream
 from vaapi_decode import decoder_cases, has_decoder, malformed_cases, \
@@ -45,6 +46,8 @@ def make_clips():
                         '-frames:v', n, '-pix_fmt', 'yuv420p', '-c:v',
                         'libx264', '-bf', b, '-g', gop, path)
         paths[name] = path if result.returncode == 0 else None
+    if not QUICK and not SANITIZE:
+        paths['bench'] = make_bench_clip()
     return paths
 
 
@@ -81,12 +84,9 @@ def main():
         tap.skip('VA-API', 'this ffmpeg cannot make the clips')
         tap.exit()
     usable = {}
-    for name, path in paths.items():
-        if name in ('plain', 'keys', 'keys-b', 'long', 'large', 'pages',
-                    'uneven', 'mpeg4'):
-            continue
+    for name, *_ in CLIPS:
         if has_decoder(name):
-            usable[name] = path
+            usable[name] = paths[name]
         elif REAL:
             tap.skip(name, 'the driver does not decode it')
         else:
@@ -105,6 +105,8 @@ def main():
                   ('no render node', no_render_node),
                   ('no module', without_module, paths['h264']),
                   ('no libva but in the module', not_linked)]
+    if 'bench' in paths:
+        cases += bench_cases(paths['bench'])
     checked(tap, cases)
     checked(tap, vector_cases())
     checked(tap, malformed_cases(paths['plain']))

@@ -11,7 +11,7 @@ import encode as enc
 import vectors
 from common import CODECS, QUICK, SANITIZE, TMP, VVCLIENT, clips, ffmpeg, run
 from vaapi_common import OBJECT, PATHS, REAL, auto, caps, decode, engine, \
-    environment, in_turn, qemu_with, said, some, through, vvclient, wrong
+    environment, in_turn, qemu_with, some, through, wrong
 
 # Files for one QEMU
 BATCH = 16
@@ -56,28 +56,6 @@ def vector(clip, way):
     if vectors.is_md5(clip, answer['md5']):
         return None
     return f'MD5 is {answer["md5"]}, expected {clip["ffmpeg_md5"]}'
-
-
-def bench(path, way, options=''):
-    """No stream of 16 starves, and nothing is copied where the GPU does that.
-
-    What else is on the machine may slow a stream down: so try again.
-    """
-    for _ in range(3):
-        result = vvclient('bench', path, '--rounds', '1', '--limit', '60',
-                          '--json', '--codec', f'{OBJECT},x-path={way}',
-                          options=options)
-        if result.returncode:
-            return result.stderr
-        answer = said(result)
-        slowest, copied = answer['slowest_streams16'], answer['copied_bytes']
-        print(f'# {way}: the slowest of 16 has {slowest} of their mean, '
-              f'{copied} bytes are copied of each frame', flush=True)
-        if (copied == 0) != (way == 'import'):
-            return f'{copied} bytes are copied of each frame'
-        if slowest >= 0.7:
-            return None
-    return f'the slowest of 16 streams has {slowest} of their mean'
 
 
 def sandboxed(path, way):
@@ -234,9 +212,6 @@ def decoder_cases(paths):
             '', ['--protocol', 'media', '--memory', 'mmap']
     yield '16 streams', through, paths['h264'], some(PATHS)[0], None, '', \
         ['--streams', '16']
-    if not QUICK and not SANITIZE:
-        yield '16 streams are served alike', bench, paths['h264'], \
-            some(PATHS)[0]
     if not SANITIZE:
         for way in PATHS:
             yield f'in a sandbox, {way}', sandboxed, paths['h264'], way

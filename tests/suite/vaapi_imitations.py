@@ -7,13 +7,13 @@ import os
 import re
 
 import clips as made
-from common import QUICK, SANITIZE, TMP, ffmpeg
+from common import TMP, ffmpeg
 from vaapi_caps import same, same_caps, with_size, with_software, without, \
     without_deep, without_encoder, without_encoder_profile, without_encoders, \
     without_mode, without_rates
 from vaapi_common import OBJECT, PATHS, auto, decode, engine, imitate, \
     in_turn, qemu_with, refused, said, stream, through, vvclient, wrong
-from vaapi_decode import bench, ivf_frames, write_ivf
+from vaapi_decode import ivf_frames, write_ivf
 from vaapi_failures import broken_stream, device_loss, failed_all, \
     failed_frames, failed_once, lost_stream, lost_until_key, not_reopened, \
     one_of_two
@@ -195,9 +195,6 @@ def imitation_cases(paths):
         yield f'a buffer that is refused, {options}', one_copied, h264, \
             options, '--scatter' if 'udmabuf' in options else '--json'
     yield 'scattered pages without udmabuf, forced', scattered_refused, h264
-    if not QUICK and not SANITIZE:
-        yield '16 streams are served alike in DMA-BUFs', imitate, 'udmabuf', \
-            bench, h264, 'import'
     yield 'too many pages for one DMA-BUF', auto, paths['large'], \
         '(derive|getimage)', 'udmabuf', (), ['--scatter']
     yield 'no derive', auto, h264, 'getimage', 'no-derive,no-import'
