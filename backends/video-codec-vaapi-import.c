@@ -39,8 +39,11 @@
 #include <sys/ioctl.h>
 #include <va/va_drmcommon.h>
 
-/* The kernel's default limit */
-#define VAAPI_MAX_ITEMS 1024
+/*
+ * As many pages as the largest frame has.  The kernel has a limit of its own,
+ * which is 1024 unless somebody has raised it.
+ */
+#define VAAPI_MAX_ITEMS 65536
 
 /* The driver has refused so many in a row: all buffers that a queue has */
 #define VAAPI_MAX_REFUSALS 32

@@ -101,6 +101,10 @@ def refused(path, text, *props, options='', extra=()):
     return None
 
 
+def left_out(reason):
+    return f'SKIP {reason}'
+
+
 def caps(options, *props):
     """Coded formats, and the raw formats that they go with; sizes of these;
     controls of encoders and their values."""

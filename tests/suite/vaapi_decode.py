@@ -11,7 +11,7 @@ import encode as enc
 import vectors
 from common import CODECS, QUICK, SANITIZE, TMP, VVCLIENT, clips, ffmpeg, run
 from vaapi_common import OBJECT, PATHS, REAL, auto, caps, decode, engine, \
-    environment, in_turn, qemu_with, some, through, wrong
+    environment, in_turn, left_out, qemu_with, some, through, wrong
 
 # Files for one QEMU
 BATCH = 16
@@ -30,10 +30,6 @@ def as_in_software(path, *props):
     found = re.search(r'average:([\d.]+|inf) ', result.stderr)
     return None if found and float(found[1]) > 40 else \
         f'PSNR is {found and found[1]}\n{result.stderr}'
-
-
-def left_out(reason):
-    return f'SKIP {reason}'
 
 
 def vector(clip, way):
