@@ -79,8 +79,8 @@ static const VideoCodecCaps test_caps = {
         }, {
             .format = VIDEO_CODED_VP8,
             .raw_mask = 0x1,
-            .max_width = VIDEO_TEST_MAX_SIZE,
-            .max_height = VIDEO_TEST_MAX_SIZE,
+            .max_width = VIDEO_TEST_VP8_MAX_SIZE,
+            .max_height = VIDEO_TEST_VP8_MAX_SIZE,
         }, {
             .format = VIDEO_CODED_VP9,
             .raw_mask = 0x1,

@@ -34,6 +34,9 @@ OBJECT_DECLARE_TYPE(VideoCodec, VideoCodecClass, VIDEO_CODEC)
 /* NV12 and P010 have two planes, YUV420 three, XRGB8888 one. */
 #define VIDEO_MAX_PLANES 3
 
+/* Those four */
+#define VIDEO_MAX_RAWS 4
+
 typedef enum VideoCodedFormat {
     VIDEO_CODED_MPEG2,
     VIDEO_CODED_MPEG4,
@@ -142,7 +145,7 @@ typedef struct VideoCodecCaps {
     unsigned n_decoders;
     VideoCodedCaps encoders[VIDEO_CODED__MAX];
     unsigned n_encoders;
-    uint32_t raws[8];
+    uint32_t raws[VIDEO_MAX_RAWS];
     unsigned n_raws;
 } VideoCodecCaps;
 

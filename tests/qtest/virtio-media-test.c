@@ -340,6 +340,12 @@ static void test_framesizes(Rig *r)
     size.index = cpu_to_le32(1);
     g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_ENUM_FRAMESIZES, &size,
                               sizeof(size)), ==, VM_EINVAL);
+    /* Each coded format has its own */
+    size.index = 0;
+    size.pixel_format = cpu_to_le32(VM_PIX_FMT_VP8);
+    g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_ENUM_FRAMESIZES, &size,
+                              sizeof(size)), ==, 0);
+    g_assert_cmpuint(le32_to_cpu(size.max_width), ==, VIDEO_TEST_VP8_MAX_SIZE);
     g_assert_cmpint(qvm_ioctl(r->d, s->id, VM_IOC_ENUM_FRAMEINTERVALS, &ival,
                               sizeof(ival)), ==, VM_ENOTTY);
 }

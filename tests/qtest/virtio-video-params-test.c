@@ -399,6 +399,24 @@ static void test_set_params_closest_format(Rig *r)
     g_assert_cmpuint(f.plane_align, ==, 65536);
 }
 
+/* The sizes are those of the linked raw set */
+static void test_set_params_size_of_coded(Rig *r)
+{
+    TestStream *s = bare_stream(r, 0);
+    QVVRawFormat f = raw_format(VIDEO_TEST_NV12, VIDEO_TEST_MAX_SIZE, 480);
+    GByteArray *set = qvv_set_new(CODED_SET);
+
+    set_and_get(s, &f);
+    qvv_set_coded_format(set, VIRTIO_VIDEO_CODED_FORMAT_VP8);
+    g_autoptr(QVVEvent) ev = set_params(s, MAIN, set);
+    g_autoptr(QVVEvent) now = get_params(s, RAW_SET);
+    g_assert_cmphex(ev->flags & ~F_BLOCKED, ==, F_OK);
+    g_assert_cmpuint(now->params.raw.width, ==, VIDEO_TEST_VP8_MAX_SIZE);
+    g_assert_cmpuint(now->params.raw.height, ==, 480);
+    f = set_and_get(s, &f);
+    g_assert_cmpuint(f.width, ==, VIDEO_TEST_VP8_MAX_SIZE);
+}
+
 static void test_set_params_max_resources(Rig *r)
 {
     g_autoptr(QVVCaps) caps = query_caps(r);
@@ -795,6 +813,8 @@ static const TestCase cases[] = {
     { "set-params/raw-must-be-linked-to-coded", test_set_params_linked_raw },
     { "set-params/coded-must-be-linked-to-raw",
       test_set_params_linked_coded },
+    { "set-params/size-is-that-of-the-linked-set",
+      test_set_params_size_of_coded },
     { "set-params/unknown-coded-format-is-error",
       test_set_params_coded_formats },
     { "set-params/unknown-raw-format-is-not-taken",

@@ -246,7 +246,7 @@ static void test_caps_sets(Rig *r)
     g_autoptr(QVVCaps) caps = query_caps(r);
 
     g_assert_cmpuint(caps->n_coded, ==, 3);
-    g_assert_cmpuint(caps->n_raw, ==, 4);
+    g_assert_cmpuint(caps->n_raw, ==, 5);
     g_assert_cmpuint(caps->coded[0].format, ==,
                      VIRTIO_VIDEO_CODED_FORMAT_H264);
     g_assert_cmphex(caps->raw[0].fourcc, ==, VIDEO_TEST_NV12);
@@ -312,11 +312,36 @@ static void test_caps_layouts(Rig *r)
 static void test_caps_size_of_codec(Rig *r)
 {
     g_autoptr(QVVCaps) caps = query_caps(r);
+    const QVVRawCaps *h264 = qvv_caps_linked_raw(
+        caps, DECODER, VIRTIO_VIDEO_CODED_FORMAT_H264, VIDEO_TEST_NV12);
+    const QVVRawCaps *vp8 = qvv_caps_linked_raw(
+        caps, DECODER, VIRTIO_VIDEO_CODED_FORMAT_VP8, VIDEO_TEST_NV12);
+    const QVVRawCaps *vp9 = qvv_caps_linked_raw(
+        caps, DECODER, VIRTIO_VIDEO_CODED_FORMAT_VP9, VIDEO_TEST_NV12);
+
+    g_assert_cmpuint(h264->width.max, ==, VIDEO_TEST_MAX_SIZE);
+    g_assert_cmpuint(h264->height.max, ==, VIDEO_TEST_MAX_SIZE);
+    g_assert_cmpuint(vp8->width.max, ==, VIDEO_TEST_VP8_MAX_SIZE);
+    g_assert_cmpuint(vp8->height.max, ==, VIDEO_TEST_VP8_MAX_SIZE);
+    g_assert_true(vp9 == h264);
+}
+
+/* A raw format has a set for each range of sizes, the preferred one first */
+static void test_caps_set_of_size(Rig *r)
+{
+    g_autoptr(QVVCaps) caps = query_caps(r);
 
     for (unsigned i = 0; i < caps->n_raw; i++) {
-        g_assert_cmpuint(caps->raw[i].width.max, ==, VIDEO_TEST_MAX_SIZE);
-        g_assert_cmpuint(caps->raw[i].height.max, ==, VIDEO_TEST_MAX_SIZE);
+        for (unsigned j = 0; j < i; j++) {
+            const QVVRawCaps *a = &caps->raw[i], *b = &caps->raw[j];
+
+            g_assert_true(a->fourcc != b->fourcc ||
+                          memcmp(&a->width, &b->width, sizeof(a->width)) ||
+                          memcmp(&a->height, &b->height, sizeof(a->height)));
+        }
     }
+    g_assert_cmphex(caps->raw[0].fourcc, ==, VIDEO_TEST_NV12);
+    g_assert_cmphex(caps->raw[1].fourcc, ==, VIDEO_TEST_NV12);
 }
 
 static void test_caps_size_of_device(Rig *r)
@@ -560,6 +585,7 @@ static const TestCase cases[] = {
     { "caps/every-coded-set-is-linked",
       test_caps_unused_link_bits, DECODER_ONLY },
     { "caps/sizes-are-bounded-by-the-codec", test_caps_size_of_codec },
+    { "caps/one-raw-set-for-each-size", test_caps_set_of_size },
     { "caps/sizes-are-bounded-by-the-device", test_caps_size_of_device,
       .device = SMALL_FRAMES },
     { "caps/padding-is-zero", test_caps_padding },

@@ -778,11 +778,11 @@ static GByteArray *caps_of(bool decoder, bool encoder)
     return buf;
 }
 
-/* As large as the device's limit and one of the linked codecs allow */
-static const VideoSizes decoder_nv12 = { { 1, 3000, 1 }, { 1, 2000, 1 } };
-static const VideoSizes decoder_rest = { { 1, 1024, 1 }, { 1, 1024, 1 } };
-static const VideoSizes encoder_nv12 = { { 2, 3000, 2 }, { 2, 2000, 2 } };
-static const VideoSizes encoder_rest = { { 18, 1998, 6 }, { 36, 1998, 6 } };
+/* As large as the device's limit and the linked codec allow */
+static const VideoSizes decoder_vp8 = { { 1, 3000, 1 }, { 1, 2000, 1 } };
+static const VideoSizes decoder_av1 = { { 1, 1024, 1 }, { 1, 1024, 1 } };
+static const VideoSizes encoder_vp8 = { { 2, 3000, 2 }, { 2, 2000, 2 } };
+static const VideoSizes encoder_h264 = { { 18, 1998, 6 }, { 36, 1998, 6 } };
 
 static void test_caps_decoder(void)
 {
@@ -790,10 +790,11 @@ static void test_caps_decoder(void)
     TlvReader reader = { buf->data, buf->len };
 
     assert_decoder_sets(&reader);
-    assert_raw_set(&reader, DRM_FORMAT_NV12, &decoder_nv12);
-    assert_raw_set(&reader, DRM_FORMAT_P010, &decoder_rest);
-    assert_raw_set(&reader, DRM_FORMAT_XRGB8888, &decoder_rest);
-    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_DECODER, 0x1, 0x7);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &decoder_vp8);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &decoder_av1);
+    assert_raw_set(&reader, DRM_FORMAT_P010, &decoder_av1);
+    assert_raw_set(&reader, DRM_FORMAT_XRGB8888, &decoder_av1);
+    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_DECODER, 0x1, 0xe);
     assert_end(&reader);
 }
 
@@ -804,9 +805,10 @@ static void test_caps_encoder(void)
     TlvReader reader = { buf->data, buf->len };
 
     assert_encoder_sets(&reader);
-    assert_raw_set(&reader, DRM_FORMAT_NV12, &encoder_nv12);
-    assert_raw_set(&reader, DRM_FORMAT_YUV420, &encoder_rest);
-    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_ENCODER, 0x1, 0x3);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &encoder_vp8);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &encoder_h264);
+    assert_raw_set(&reader, DRM_FORMAT_YUV420, &encoder_h264);
+    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_ENCODER, 0x1, 0x6);
     assert_end(&reader);
 }
 
@@ -817,12 +819,74 @@ static void test_caps_both(void)
 
     assert_decoder_sets(&reader);
     assert_encoder_sets(&reader);
-    assert_raw_set(&reader, DRM_FORMAT_NV12, &decoder_nv12);
-    assert_raw_set(&reader, DRM_FORMAT_P010, &decoder_rest);
-    assert_raw_set(&reader, DRM_FORMAT_XRGB8888, &decoder_rest);
-    assert_raw_set(&reader, DRM_FORMAT_YUV420, &encoder_rest);
-    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_DECODER, 0x1, 0x7, 0, 0);
-    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_ENCODER, 0, 0, 0x1, 0x9);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &decoder_vp8);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &decoder_av1);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &encoder_vp8);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &encoder_h264);
+    assert_raw_set(&reader, DRM_FORMAT_P010, &decoder_av1);
+    assert_raw_set(&reader, DRM_FORMAT_XRGB8888, &decoder_av1);
+    assert_raw_set(&reader, DRM_FORMAT_YUV420, &encoder_h264);
+    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_DECODER, 0x1, 0x32, 0, 0);
+    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_ENCODER, 0, 0, 0x4, 0x48);
+    assert_end(&reader);
+}
+
+/* Formats whose sizes are the same share a set, also if the device limits it */
+static void test_caps_same_sizes(void)
+{
+    const TlvCaps caps = { &codec, 1000, 900, 1000, 32, true, false };
+    const VideoSizes sizes = { { 1, 1000, 1 }, { 1, 900, 1 } };
+    g_autoptr(GByteArray) buf = g_byte_array_new();
+    TlvReader reader;
+
+    tlv_write_caps(buf, &caps);
+    reader = (TlvReader) { buf->data, buf->len };
+    assert_decoder_sets(&reader);
+    assert_raw_set(&reader, DRM_FORMAT_NV12, &sizes);
+    assert_raw_set(&reader, DRM_FORMAT_P010, &sizes);
+    assert_raw_set(&reader, DRM_FORMAT_XRGB8888, &sizes);
+    LINK(&reader, VIRTIO_VIDEO_STREAM_TYPE_DECODER, 0x1, 0x7);
+    assert_end(&reader);
+}
+
+/* Each format has sizes of its own: as many raw sets as there can be */
+static void test_caps_most_sets(void)
+{
+    const unsigned n = 2 * VIDEO_CODED__MAX;
+    VideoCodecCaps most = codec;
+    const TlvCaps caps = { &most, 3000, 2000, 1000, 32, true, true };
+    g_autoptr(GByteArray) buf = g_byte_array_new();
+    TlvReader reader;
+    Tlv tlv;
+
+    most.n_decoders = most.n_encoders = VIDEO_CODED__MAX;
+    for (unsigned i = 0; i < n; i++) {
+        VideoCodedCaps *coded = i < n / 2 ? &most.decoders[i] :
+                                            &most.encoders[i - n / 2];
+
+        *coded = (VideoCodedCaps) {
+            .format = i % (n / 2), .raw_mask = 0xf, .max_width = 100 + i,
+            .max_height = 100, .size_step = i < n / 2 ? 0 : 2,
+            .min_width = i < n / 2 ? 0 : 2 * i, .min_height = 2,
+        };
+    }
+    tlv_write_caps(buf, &caps);
+    reader = (TlvReader) { buf->data, buf->len };
+    for (unsigned i = 0; i < n; i++) {
+        next(&reader, VIRTIO_VIDEO_TLV_CODED_SET);
+    }
+    for (unsigned i = 0; i < n * VIDEO_MAX_RAWS; i++) {
+        next(&reader, VIRTIO_VIDEO_TLV_RAW_SET);
+    }
+    for (unsigned d = 0; d < 2; d++) {
+        tlv = next(&reader, VIRTIO_VIDEO_TLV_LINK);
+        g_assert_cmpuint(tlv.length, ==, 8 + n * 8);
+        for (unsigned i = 0; i < n; i++) {
+            /* One of each raw format, and no two coded formats the same */
+            g_assert_cmphex(ldq_le_p(tlv.value + 8 + 8 * i), ==,
+                            i / (n / 2) == d ? 0x40010004001ull << i : 0);
+        }
+    }
     assert_end(&reader);
 }
 
@@ -1016,6 +1080,8 @@ int main(int argc, char **argv)
     g_test_add_func("/tlv/caps/decoder", test_caps_decoder);
     g_test_add_func("/tlv/caps/encoder", test_caps_encoder);
     g_test_add_func("/tlv/caps/both", test_caps_both);
+    g_test_add_func("/tlv/caps/same-sizes", test_caps_same_sizes);
+    g_test_add_func("/tlv/caps/most-sets", test_caps_most_sets);
     g_test_add_func("/tlv/caps/none", test_caps_none);
     g_test_add_func("/sizes/closest", test_sizes_closest);
     g_test_add_func("/layout/single-buffer", test_layout_single);

@@ -526,53 +526,68 @@ static void write_coded_sets(GByteArray *buf, const TlvCaps *caps,
     }
 }
 
-/* Make @all hold what is in @range, too; {} holds nothing. */
-static void range_add(VideoRange *all, const VideoRange *range)
+/* A raw format, by its place among the codec's, and sizes that it can have */
+typedef struct RawSet {
+    unsigned index;
+    VideoSizes sizes;
+} RawSet;
+
+typedef struct RawSets {
+    RawSet sets[64];            /* as many as a LINK has room for in one word */
+    unsigned n;
+} RawSets;
+
+/* Returns: the bit of the set with these sizes, 0 if there is none */
+static uint64_t find_raw_set(const RawSets *all, const RawSet *set)
 {
-    uint32_t a = all->step, b = range->step;
-
-    if (!a) {
-        *all = *range;
-        return;
-    }
-    while (b) {
-        uint32_t rest = a % b;
-
-        a = b;
-        b = rest;
-    }
-    /* Each begins with a multiple of its step, so of this one, too */
-    all->step = a;
-    all->min = MIN(all->min, range->min);
-    all->max = MAX(all->max, range->max);
-}
-
-/*
- * The sizes that a frame in raw format @raw can have with some coded format.
- * Returns: false if no coded set is linked with it.
- */
-static bool raw_sizes(const TlvCaps *caps, unsigned raw, VideoSizes *sizes)
-{
-    *sizes = (VideoSizes) { };
-    for (VideoCodecDirection d = VIDEO_DECODE; d <= VIDEO_ENCODE; d++) {
-        const VideoCodedCaps *coded;
-        unsigned n = caps_coded(caps, d, &coded);
-
-        for (unsigned i = 0; i < n; i++) {
-            if (coded[i].raw_mask & (1u << raw)) {
-                VideoSizes s = video_coded_sizes(&coded[i], caps->max_width,
-                                                 caps->max_height);
-
-                range_add(&sizes->width, &s.width);
-                range_add(&sizes->height, &s.height);
-            }
+    for (unsigned i = 0; i < all->n; i++) {
+        if (all->sets[i].index == set->index &&
+            !memcmp(&all->sets[i].sizes, &set->sizes, sizeof(set->sizes))) {
+            return 1ull << i;
         }
     }
-    return sizes->width.step;
+    return 0;
 }
 
-static void write_raw_set(GByteArray *buf, const TlvCaps *caps, unsigned raw,
-                          const VideoSizes *sizes)
+static RawSet coded_raw_set(const TlvCaps *caps, const VideoCodedCaps *coded,
+                            unsigned raw)
+{
+    return (RawSet) {
+        .index = raw,
+        .sizes = video_coded_sizes(coded, caps->max_width, caps->max_height),
+    };
+}
+
+/* Add the sets that raw format @raw has with the formats of one direction. */
+static void add_raw_sets(RawSets *all, const TlvCaps *caps, unsigned raw,
+                         VideoCodecDirection direction)
+{
+    const VideoCodedCaps *coded;
+    unsigned n = caps_coded(caps, direction, &coded);
+
+    for (unsigned i = 0; i < n; i++) {
+        RawSet set = coded_raw_set(caps, &coded[i], raw);
+
+        if (coded[i].raw_mask & (1u << raw) && !find_raw_set(all, &set)) {
+            all->sets[all->n++] = set;
+        }
+    }
+}
+
+static void make_raw_sets(RawSets *all, const TlvCaps *caps)
+{
+    QEMU_BUILD_BUG_ON(ARRAY_SIZE(caps->codec->raws) * 2 * VIDEO_CODED__MAX >
+                      ARRAY_SIZE(all->sets));
+
+    all->n = 0;
+    for (unsigned i = 0; i < caps->codec->n_raws; i++) {
+        add_raw_sets(all, caps, i, VIDEO_DECODE);
+        add_raw_sets(all, caps, i, VIDEO_ENCODE);
+    }
+}
+
+static void write_raw_set(GByteArray *buf, const TlvCaps *caps,
+                          const RawSet *raw)
 {
     guint set = tlv_begin(buf, VIRTIO_VIDEO_TLV_RAW_SET);
     guint tlv;
@@ -580,10 +595,10 @@ static void write_raw_set(GByteArray *buf, const TlvCaps *caps, unsigned raw,
     tlv = tlv_begin(buf, VIRTIO_VIDEO_TLV_RAW_FORMAT);
     put_le32(buf, VIRTIO_VIDEO_PLANES_LAYOUT_SINGLE_BUFFER |
                   VIRTIO_VIDEO_PLANES_LAYOUT_MULTI_BUFFERS);
-    put_le32(buf, caps->codec->raws[raw]);
+    put_le32(buf, caps->codec->raws[raw->index]);
     put_le64(buf, DRM_FORMAT_MOD_LINEAR);
-    put_range(buf, &sizes->width);
-    put_range(buf, &sizes->height);
+    put_range(buf, &raw->sizes.width);
+    put_range(buf, &raw->sizes.height);
     put_le32(buf, VIDEO_STRIDE_ALIGN_MASK);
     put_le32(buf, VIDEO_HEIGHT_ALIGN_MASK);
     put_le32(buf, VIDEO_PLANE_ALIGN_MASK);
@@ -598,30 +613,17 @@ static void write_raw_set(GByteArray *buf, const TlvCaps *caps, unsigned raw,
     tlv_end(buf, set);
 }
 
-/* Returns: a bit for each raw format that has a set */
-static uint32_t write_raw_sets(GByteArray *buf, const TlvCaps *caps)
-{
-    uint32_t written = 0;
-    VideoSizes sizes;
-
-    for (unsigned i = 0; i < caps->codec->n_raws; i++) {
-        if (raw_sizes(caps, i, &sizes)) {
-            write_raw_set(buf, caps, i, &sizes);
-            written |= 1u << i;
-        }
-    }
-    return written;
-}
-
-/* Raw formats by their place among the raw sets */
-static uint64_t link_word(uint32_t raw_mask, uint32_t raw_sets)
+/* Returns: a bit for each set that @coded goes with */
+static uint64_t link_word(const TlvCaps *caps, const VideoCodedCaps *coded,
+                          const RawSets *all)
 {
     uint64_t word = 0;
-    unsigned place = 0;
 
-    for (unsigned i = 0; i < 32; i++) {
-        if (raw_sets & (1u << i)) {
-            word |= (uint64_t)extract32(raw_mask, i, 1) << place++;
+    for (unsigned i = 0; i < caps->codec->n_raws; i++) {
+        RawSet set = coded_raw_set(caps, coded, i);
+
+        if (coded->raw_mask & (1u << i)) {
+            word |= find_raw_set(all, &set);
         }
     }
     return word;
@@ -629,10 +631,10 @@ static uint64_t link_word(uint32_t raw_mask, uint32_t raw_sets)
 
 /*
  * One word for each coded set, of which there are those of decoders and then
- * those of encoders: there are fewer than 64 raw sets.
+ * those of encoders.
  */
 static void write_link(GByteArray *buf, const TlvCaps *caps,
-                       VideoCodecDirection direction, uint32_t raw_sets)
+                       VideoCodecDirection direction, const RawSets *all)
 {
     guint tlv = tlv_begin(buf, VIRTIO_VIDEO_TLV_LINK);
 
@@ -646,7 +648,7 @@ static void write_link(GByteArray *buf, const TlvCaps *caps,
 
         for (unsigned i = 0; i < n; i++) {
             put_le64(buf, d == direction ?
-                          link_word(coded[i].raw_mask, raw_sets) : 0);
+                          link_word(caps, &coded[i], all) : 0);
         }
     }
     tlv_end(buf, tlv);
@@ -654,15 +656,18 @@ static void write_link(GByteArray *buf, const TlvCaps *caps,
 
 void tlv_write_caps(GByteArray *buf, const TlvCaps *caps)
 {
-    uint32_t raw_sets;
+    RawSets all;
 
+    make_raw_sets(&all, caps);
     write_coded_sets(buf, caps, VIDEO_DECODE);
     write_coded_sets(buf, caps, VIDEO_ENCODE);
-    raw_sets = write_raw_sets(buf, caps);
+    for (unsigned i = 0; i < all.n; i++) {
+        write_raw_set(buf, caps, &all.sets[i]);
+    }
     if (caps->decoder) {
-        write_link(buf, caps, VIDEO_DECODE, raw_sets);
+        write_link(buf, caps, VIDEO_DECODE, &all);
     }
     if (caps->encoder) {
-        write_link(buf, caps, VIDEO_ENCODE, raw_sets);
+        write_link(buf, caps, VIDEO_ENCODE, &all);
     }
 }

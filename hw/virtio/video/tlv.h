@@ -81,8 +81,8 @@ typedef struct TlvCaps {
  * tlv_write_caps: append CODED_SETs, RAW_SETs and LINKs to @buf.
  *
  * A format that can be both decoded and encoded has two CODED_SETs, since only
- * that of an encoder has controls; those of decoders come first.  Raw formats
- * that go with none of them have no set.
+ * that of an encoder has controls; those of decoders come first.  A raw format
+ * has a RAW_SET for each range of sizes that it has with some of them.
  */
 void tlv_write_caps(GByteArray *buf, const TlvCaps *caps);
 

@@ -2006,15 +2006,25 @@ const QVVRawCaps *qvv_caps_raw(const QVVCaps *caps, uint32_t fourcc)
     return NULL;
 }
 
+const QVVRawCaps *qvv_caps_linked_raw(const QVVCaps *caps,
+                                      uint32_t stream_type, uint32_t format,
+                                      uint32_t fourcc)
+{
+    const QVVCodedCaps *coded = qvv_caps_coder(caps, stream_type, format);
+
+    for (unsigned i = 0; coded && i < caps->n_raw; i++) {
+        if (caps->raw[i].fourcc == fourcc &&
+            caps->links[stream_type][coded - caps->coded] & (1ull << i)) {
+            return &caps->raw[i];
+        }
+    }
+    return NULL;
+}
+
 bool qvv_caps_linked(const QVVCaps *caps, uint32_t stream_type,
                      uint32_t format, uint32_t fourcc)
 {
-    const QVVCodedCaps *coded = qvv_caps_coder(caps, stream_type, format);
-    const QVVRawCaps *raw = qvv_caps_raw(caps, fourcc);
-
-    return coded && raw &&
-           (caps->links[stream_type][coded - caps->coded] &
-            (1ull << (raw - caps->raw)));
+    return qvv_caps_linked_raw(caps, stream_type, format, fourcc);
 }
 
 const char *qvv_coded_format_name(uint32_t format)

@@ -356,7 +356,12 @@ const QVVCodedCaps *qvv_caps_coded(const QVVCaps *caps, uint32_t format);
 /* That of the two which a decoder, or an encoder, has: what its LINK says */
 const QVVCodedCaps *qvv_caps_coder(const QVVCaps *caps, uint32_t stream_type,
                                    uint32_t format);
+/* The first one: other coded formats may have another, of other sizes */
 const QVVRawCaps *qvv_caps_raw(const QVVCaps *caps, uint32_t fourcc);
+/* That which goes with the coded format; NULL if there is none */
+const QVVRawCaps *qvv_caps_linked_raw(const QVVCaps *caps,
+                                      uint32_t stream_type, uint32_t format,
+                                      uint32_t fourcc);
 bool qvv_caps_linked(const QVVCaps *caps, uint32_t stream_type,
                      uint32_t format, uint32_t fourcc);
 /* "h264", "NV12"; never NULL */
