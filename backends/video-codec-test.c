@@ -76,6 +76,12 @@ static const VideoCodecCaps test_caps = {
             .raw_mask = 0xf,
             .max_width = VIDEO_TEST_MAX_SIZE,
             .max_height = VIDEO_TEST_MAX_SIZE,
+            .deep = {
+                .min_width = VIDEO_TEST_MIN_SIZE,
+                .min_height = VIDEO_TEST_MIN_SIZE,
+                .max_width = VIDEO_TEST_DEEP_MAX_SIZE,
+                .max_height = VIDEO_TEST_DEEP_MAX_SIZE,
+            },
         }, {
             .format = VIDEO_CODED_VP8,
             .raw_mask = 0x1,
@@ -198,6 +204,11 @@ static int test_op_format(TestDecoder *d, const uint32_t *args)
             .height = args[5],
         },
     };
+    bool deep = args[6] == 10;
+    uint32_t max_width = deep ? d->params.deep_max_width
+                              : d->params.max_width;
+    uint32_t max_height = deep ? d->params.deep_max_height
+                               : d->params.max_height;
 
     if (!args[0] || !args[1] || (args[6] != 8 && args[6] != 10) ||
         args[0] > VIDEO_TEST_MAX_SIZE || args[1] > VIDEO_TEST_MAX_SIZE ||
@@ -205,7 +216,7 @@ static int test_op_format(TestDecoder *d, const uint32_t *args)
         args[3] >= args[1] || args[5] > args[1] - args[3] || !args[5]) {
         return -EINVAL;
     }
-    if (args[0] > d->params.max_width || args[1] > d->params.max_height) {
+    if (args[0] > max_width || args[1] > max_height) {
         video_codec_session_fail(d->session, "frames of %ux%u are too large",
                                  args[0], args[1]);
         return -EINVAL;

@@ -37,6 +37,7 @@
 #define VIDEO_TEST_MAGIC      0x72637376u   /* "vscr" */
 #define VIDEO_TEST_MAX_SIZE   4096
 #define VIDEO_TEST_VP8_MAX_SIZE 2048        /* decoded; all others: MAX_SIZE */
+#define VIDEO_TEST_DEEP_MAX_SIZE 1024       /* H264 of 10 bits, decoded */
 #define VIDEO_TEST_MIN_SIZE   16
 #define VIDEO_TEST_SIZE_STEP  2
 #define VIDEO_TEST_MAX_FRAMES 64

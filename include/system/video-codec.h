@@ -113,14 +113,22 @@ typedef struct VideoRect {
     uint32_t left, top, width, height;
 } VideoRect;
 
+/** VideoFrameLimits: the smallest and the largest frame, in pixels. */
+typedef struct VideoFrameLimits {
+    uint32_t min_width, min_height;
+    uint32_t max_width, max_height;
+} VideoFrameLimits;
+
 /**
  * VideoCodedCaps: what a codec can do with one coded format.
  * @format: the coded format
  * @raw_mask: bit i is set if frames can be delivered, or taken, as
  *            VideoCodecCaps.raws[i]
  * @max_width, @max_height: largest frame in pixels that the codec takes
- * Encoders only:
  * @min_width, @min_height: smallest frame in pixels
+ * @deep: of frames of 10 bits (P010), if they have tighter limits; a
+ *        max_width of 0: they have the same
+ * Encoders only:
  * @size_step: width and height must be multiples of it
  * @controls: what can be set
  */
@@ -129,6 +137,7 @@ typedef struct VideoCodedCaps {
     uint32_t raw_mask;
     uint32_t max_width, max_height;
     uint32_t min_width, min_height;
+    VideoFrameLimits deep;
     uint32_t size_step;
     VideoControlCaps controls[VIDEO_CONTROL__MAX];
 } VideoCodedCaps;
@@ -344,6 +353,7 @@ typedef struct VideoCodecSession VideoCodecSession;
  * @coded: the coded format
  * Decoders only:
  * @max_width, @max_height: frames larger than that are a stream error
+ * @deep_max_width, @deep_max_height: the same of frames of 10 bits
  * Encoders only; another size, format or frame rate needs another session:
  * @fourcc: raw format of the frames
  * @width, @height: of the picture in pixels, within the codec's
@@ -355,6 +365,7 @@ typedef struct VideoCodecParams {
     VideoCodecDirection direction;
     VideoCodedFormat coded;
     uint32_t max_width, max_height;
+    uint32_t deep_max_width, deep_max_height;
     uint32_t fourcc;
     uint32_t width, height;
     uint32_t rate_num, rate_den;

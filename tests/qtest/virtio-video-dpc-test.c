@@ -425,6 +425,28 @@ static void test_dpc_chosen_fourcc(Rig *r)
     expect_frame(s, 0, get(s, 0), 1, 1);
 }
 
+/* P010 was chosen, but does not get that large: the stream's own is taken */
+static void test_dpc_chosen_too_small(Rig *r)
+{
+    QVVRawFormat f = raw_format(VIDEO_TEST_P010, WIDTH, HEIGHT);
+    TestStream *s = test_stream_of(r, 0, &f, QVV_CONTIGUOUS);
+    const uint32_t width = VIDEO_TEST_DEEP_MAX_SIZE + 16;
+    GByteArray *set = qvv_set_new(RAW_SET);
+    uint32_t flags;
+
+    PUT(s, 0, 1, format(width, 80), frame(1));
+    expect_dpc(s, width, 80);
+    g_assert_cmphex(s->raw.fourcc, ==, VIDEO_TEST_NV12);
+    /* Nor can it be chosen now */
+    f = s->raw;
+    f.fourcc = VIDEO_TEST_P010;
+    qvv_set_raw_format(set, &f);
+    flags = set_params_flags(s, set);
+    g_assert_cmphex(flags & F_ERROR, ==, F_ERROR);
+    follow_dpc(s);
+    expect_frame(s, 0, get(s, 0), 1, 1);
+}
+
 /* SET_PARAMS while blocked by a DPC: still one UNBLOCK for all */
 static void test_dpc_set_params(Rig *r)
 {
@@ -504,6 +526,18 @@ static void test_error_no_start(Rig *r)
     qvv_assert_ok(r->d, qvv_open(r->d, 0, DECODER));
 }
 
+static void test_error_deep_too_large(Rig *r)
+{
+    const uint32_t max = VIDEO_TEST_DEEP_MAX_SIZE;
+    TestStream *s = test_stream(r, 0);
+
+    PUT(s, 0, 1, format_crop(max, 80, 0, 0, max, 80, 10), frame(1));
+    expect_dpc(s, max, 80);
+    s = test_stream(r, 1);
+    PUT(s, 0, 1, format_crop(max + 1, 80, 0, 0, max, 80, 10), frame(1));
+    expect_stream_error(r->d, 1);
+}
+
 /* max-width=640, max-height=480 */
 static void test_error_frame_too_large(Rig *r)
 {
@@ -580,6 +614,7 @@ static const TestCase cases[] = {
     { "dpc/output-reset", test_dpc_output_reset },
     { "dpc/10-bit-stream-takes-10-bit-format", test_dpc_10_bit },
     { "dpc/fourcc-of-the-driver-stays", test_dpc_chosen_fourcc },
+    { "dpc/fourcc-too-small-for-the-stream", test_dpc_chosen_too_small },
     { "dpc/set-params-while-blocked", test_dpc_set_params },
 
     { "crop/reset-on-resolution-change", test_dpc_crop_reset },
@@ -590,6 +625,7 @@ static const TestCase cases[] = {
     { "stream-error/all-canceled-before", test_error_cancels },
     { "stream-error/other-streams-go-on", test_error_other_streams },
     { "stream-error/codec-does-not-start", test_error_no_start },
+    { "stream-error/frame-of-10-bits-too-large", test_error_deep_too_large },
     { "stream-error/frame-too-large", test_error_frame_too_large,
       .device = SMALL_FRAMES },
     { "stream-error/while-blocked", test_error_while_blocked },

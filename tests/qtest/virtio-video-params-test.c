@@ -417,6 +417,17 @@ static void test_set_params_size_of_coded(Rig *r)
     g_assert_cmpuint(f.width, ==, VIDEO_TEST_VP8_MAX_SIZE);
 }
 
+static void test_set_params_size_of_deep(Rig *r)
+{
+    TestStream *s = bare_stream(r, 0);
+    QVVRawFormat f = raw_format(VIDEO_TEST_P010, VIDEO_TEST_MAX_SIZE, 1);
+
+    f = set_and_get(s, &f);
+    g_assert_cmphex(f.fourcc, ==, VIDEO_TEST_P010);
+    g_assert_cmpuint(f.width, ==, VIDEO_TEST_DEEP_MAX_SIZE);
+    g_assert_cmpuint(f.height, ==, VIDEO_TEST_MIN_SIZE);
+}
+
 static void test_set_params_max_resources(Rig *r)
 {
     g_autoptr(QVVCaps) caps = query_caps(r);
@@ -815,6 +826,7 @@ static const TestCase cases[] = {
       test_set_params_linked_coded },
     { "set-params/size-is-that-of-the-linked-set",
       test_set_params_size_of_coded },
+    { "set-params/size-of-10-bits", test_set_params_size_of_deep },
     { "set-params/unknown-coded-format-is-error",
       test_set_params_coded_formats },
     { "set-params/unknown-raw-format-is-not-taken",

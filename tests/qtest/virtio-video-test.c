@@ -326,6 +326,32 @@ static void test_caps_size_of_codec(Rig *r)
     g_assert_true(vp9 == h264);
 }
 
+/* Those of 10 bits are not those of 8 bits */
+static void test_caps_size_of_deep(Rig *r)
+{
+    g_autoptr(QVVCaps) caps = query_caps(r);
+    const QVVRawCaps *nv12 = qvv_caps_linked_raw(
+        caps, DECODER, VIRTIO_VIDEO_CODED_FORMAT_H264, VIDEO_TEST_NV12);
+    const QVVRawCaps *p010 = qvv_caps_linked_raw(
+        caps, DECODER, VIRTIO_VIDEO_CODED_FORMAT_H264, VIDEO_TEST_P010);
+
+    g_assert_cmpuint(nv12->width.min, ==, 1);
+    g_assert_cmpuint(nv12->height.max, ==, VIDEO_TEST_MAX_SIZE);
+    g_assert_cmpuint(p010->width.min, ==, VIDEO_TEST_MIN_SIZE);
+    g_assert_cmpuint(p010->width.max, ==, VIDEO_TEST_DEEP_MAX_SIZE);
+    g_assert_cmpuint(p010->height.min, ==, VIDEO_TEST_MIN_SIZE);
+    g_assert_cmpuint(p010->height.max, ==, VIDEO_TEST_DEEP_MAX_SIZE);
+}
+
+/* The device is smaller than all frames of 10 bits */
+static void test_caps_no_size_left(Rig *r)
+{
+    g_autoptr(QVVCaps) caps = query_caps(r);
+
+    g_assert_null(qvv_caps_raw(caps, VIDEO_TEST_P010));
+    g_assert_nonnull(qvv_caps_raw(caps, VIDEO_TEST_YUV420));
+}
+
 /* A raw format has a set for each range of sizes, the preferred one first */
 static void test_caps_set_of_size(Rig *r)
 {
@@ -586,6 +612,9 @@ static const TestCase cases[] = {
       test_caps_unused_link_bits, DECODER_ONLY },
     { "caps/sizes-are-bounded-by-the-codec", test_caps_size_of_codec },
     { "caps/one-raw-set-for-each-size", test_caps_set_of_size },
+    { "caps/sizes-of-10-bits", test_caps_size_of_deep },
+    { "caps/no-raw-set-without-a-size", test_caps_no_size_left,
+      .device = ",max-width=15" },
     { "caps/sizes-are-bounded-by-the-device", test_caps_size_of_device,
       .device = SMALL_FRAMES },
     { "caps/padding-is-zero", test_caps_padding },

@@ -613,13 +613,13 @@ static const VideoCodecCaps codec = {
     },
     .n_decoders = 2,
     .encoders = {
-        { VIDEO_CODED_VP8, 0x1, 4096, 4096, 2, 2, 2, {
+        { VIDEO_CODED_VP8, 0x1, 4096, 4096, 2, 2, { }, 2, {
             [VIDEO_CONTROL_BITRATE] = { true, .min = 1000, .max = 9000000 },
             [VIDEO_CONTROL_PROFILE] = { true, .menu = 0x9 },
             [VIDEO_CONTROL_B_FRAMES] = { true, .min = 0, .max = 2 },
             [VIDEO_CONTROL_MIN_QP] = { false, .min = 1, .max = 63 },
           } },
-        { VIDEO_CODED_H264, 0x9, 1999, 1999, 17, 33, 6, {
+        { VIDEO_CODED_H264, 0x9, 1999, 1999, 17, 33, { }, 6, {
             [VIDEO_CONTROL_FORCE_KEY_FRAME] = { true, .min = 0, .max = 1 },
             [VIDEO_CONTROL_LEVEL] = { true, .menu = 0x80000001 },
           } },
@@ -1009,7 +1009,7 @@ static void test_sizes_closest(void)
         .max_width = 100, .max_height = 1000, .min_width = 17,
         .min_height = 1, .size_step = 4,
     };
-    VideoSizes sizes = video_coded_sizes(&coded, 200, 203);
+    VideoSizes sizes = video_coded_sizes(&coded, 0, 200, 203);
     static const uint32_t widths[][2] = {
         { 0, 20 }, { 20, 20 }, { 21, 20 }, { 23, 20 }, { 24, 24 },
         { 100, 100 }, { 101, 100 }, { ~0u, 100 },
@@ -1022,7 +1022,7 @@ static void test_sizes_closest(void)
                          widths[i][1]);
     }
     /* Nothing is left */
-    sizes = video_coded_sizes(&coded, 19, 3);
+    sizes = video_coded_sizes(&coded, 0, 19, 3);
     g_assert_cmpuint(sizes.width.min, >, sizes.width.max);
     g_assert_cmpuint(sizes.height.min, >, sizes.height.max);
 }

@@ -104,7 +104,7 @@ uint32_t video_align_closest(uint32_t value, uint32_t mask)
 
 static VideoRange coded_range(uint32_t min, uint32_t max, uint32_t step)
 {
-    /* A decoder has neither minimum nor step */
+    /* A decoder has no step */
     step = MAX(step, 1);
     return (VideoRange) {
         .min = QEMU_ALIGN_UP(MAX(min, 1), step),
@@ -113,15 +113,23 @@ static VideoRange coded_range(uint32_t min, uint32_t max, uint32_t step)
     };
 }
 
-VideoSizes video_coded_sizes(const VideoCodedCaps *coded, uint32_t max_width,
-                             uint32_t max_height)
+VideoSizes video_coded_sizes(const VideoCodedCaps *coded, uint32_t fourcc,
+                             uint32_t max_width, uint32_t max_height)
 {
+    VideoFrameLimits limits = {
+        coded->min_width, coded->min_height,
+        coded->max_width, coded->max_height,
+    };
+
+    if (fourcc == DRM_FORMAT_P010 && coded->deep.max_width) {
+        limits = coded->deep;
+    }
     return (VideoSizes) {
-        .width = coded_range(coded->min_width,
-                             MIN(coded->max_width, max_width),
+        .width = coded_range(limits.min_width,
+                             MIN(limits.max_width, max_width),
                              coded->size_step),
-        .height = coded_range(coded->min_height,
-                              MIN(coded->max_height, max_height),
+        .height = coded_range(limits.min_height,
+                              MIN(limits.max_height, max_height),
                               coded->size_step),
     };
 }

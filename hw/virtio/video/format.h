@@ -91,12 +91,13 @@ typedef struct VideoSizes {
 /**
  * video_coded_sizes: the sizes of frames that go with a coded format.
  * @coded: what the codec can do
+ * @fourcc: raw format; 0 for the one that has the most
  * @max_width, @max_height: limits that the device has besides
  *
  * Where nothing is left, max is smaller than min.
  */
-VideoSizes video_coded_sizes(const VideoCodedCaps *coded, uint32_t max_width,
-                             uint32_t max_height);
+VideoSizes video_coded_sizes(const VideoCodedCaps *coded, uint32_t fourcc,
+                             uint32_t max_width, uint32_t max_height);
 
 /** video_range_closest: the number in @range closest to @value, from below. */
 uint32_t video_range_closest(const VideoRange *range, uint32_t value);

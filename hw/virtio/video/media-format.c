@@ -290,7 +290,8 @@ static CodedWish session_wish_coded(MediaSession *s,
         wish.caps = video_stream_coded_caps(media_stream(s), info.coded);
     }
     if (media_is_decoder(s)) {
-        sizes = video_coded_sizes(wish.caps, ctx->max_width, ctx->max_height);
+        sizes = video_coded_sizes(wish.caps, 0, ctx->max_width,
+                                  ctx->max_height);
         wish.width = video_range_closest(&sizes.width,
                                          width ?: info.raw.width);
         wish.height = video_range_closest(&sizes.height,
@@ -513,10 +514,10 @@ static bool session_sizes(MediaSession *s, uint32_t pixelformat,
     const VideoStreamContext *ctx = &s->m->dev->ctx;
 
     if (coded) {
-        *sizes = video_coded_sizes(coded, ctx->max_width, ctx->max_height);
+        *sizes = video_coded_sizes(coded, 0, ctx->max_width, ctx->max_height);
         return true;
     }
-    *sizes = video_stream_sizes(media_stream(s));
+    *sizes = video_stream_sizes(media_stream(s), pixelformat);
     return video_stream_raw_linked(media_stream(s), pixelformat);
 }
 

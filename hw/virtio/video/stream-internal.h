@@ -165,6 +165,10 @@ VideoResource *video_stream_resource(VideoStream *stream, VideoQueue queue,
                                      uint32_t id);
 void video_stream_detach_all(VideoStream *stream);
 
+/* Does raw format @fourcc go with the coded one, for frames of this size? */
+bool video_stream_raw_fits(VideoStream *stream, uint32_t fourcc,
+                           uint32_t width, uint32_t height);
+
 /* Default values for everything. */
 void video_stream_init_params(VideoStream *stream);
 

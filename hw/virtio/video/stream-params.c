@@ -184,18 +184,35 @@ const VideoCodedCaps *video_stream_coded_caps(VideoStream *stream,
     return NULL;
 }
 
-bool video_stream_raw_linked(VideoStream *stream, uint32_t fourcc)
+VideoSizes video_stream_sizes(VideoStream *stream, uint32_t fourcc)
+{
+    return video_coded_sizes(video_stream_coded_caps(stream, stream->coded),
+                             fourcc, stream->ctx->max_width,
+                             stream->ctx->max_height);
+}
+
+bool video_stream_raw_fits(VideoStream *stream, uint32_t fourcc,
+                           uint32_t width, uint32_t height)
 {
     const VideoCodecCaps *caps = &stream->ctx->caps;
     const VideoCodedCaps *coded = video_stream_coded_caps(stream,
                                                           stream->coded);
+    VideoSizes sizes = video_stream_sizes(stream, fourcc);
 
     for (unsigned i = 0; i < caps->n_raws; i++) {
         if (caps->raws[i] == fourcc) {
-            return coded->raw_mask & (1u << i);
+            return coded->raw_mask & (1u << i) && width <= sizes.width.max &&
+                   height <= sizes.height.max;
         }
     }
     return false;
+}
+
+bool video_stream_raw_linked(VideoStream *stream, uint32_t fourcc)
+{
+    return video_stream_raw_fits(stream, fourcc,
+                                 stream->known ? stream->raw.width : 0,
+                                 stream->known ? stream->raw.height : 0);
 }
 
 /* The preferred one of the raw formats linked with the coded format. */
@@ -205,12 +222,6 @@ static uint32_t stream_first_raw(VideoStream *stream)
         ctz32(video_stream_coded_caps(stream, stream->coded)->raw_mask)];
 }
 
-VideoSizes video_stream_sizes(VideoStream *stream)
-{
-    return video_coded_sizes(video_stream_coded_caps(stream, stream->coded),
-                             stream->ctx->max_width, stream->ctx->max_height);
-}
-
 /*
  * Moving values to the closest supported ones
  */
@@ -218,7 +229,7 @@ VideoSizes video_stream_sizes(VideoStream *stream)
 /* Returns: false if there is none. */
 bool video_stream_adjust_raw(VideoStream *stream, VideoRawFormat *raw)
 {
-    VideoSizes sizes = video_stream_sizes(stream);
+    VideoSizes sizes = video_stream_sizes(stream, raw->fourcc);
 
     if (!video_stream_raw_linked(stream, raw->fourcc) ||
         raw->modifier != DRM_FORMAT_MOD_LINEAR) {
@@ -228,9 +239,10 @@ bool video_stream_adjust_raw(VideoStream *stream, VideoRawFormat *raw)
         /* A decoder does not scale */
         raw->width = stream->raw.width;
         raw->height = stream->raw.height;
+    } else {
+        raw->width = video_range_closest(&sizes.width, raw->width);
+        raw->height = video_range_closest(&sizes.height, raw->height);
     }
-    raw->width = video_range_closest(&sizes.width, raw->width);
-    raw->height = video_range_closest(&sizes.height, raw->height);
     raw->stride_align = video_align_closest(raw->stride_align,
                                             VIDEO_STRIDE_ALIGN_MASK);
     raw->height_align = video_align_closest(raw->height_align,
@@ -253,7 +265,7 @@ static VideoRect rect_of(const VideoRawFormat *raw)
 static void stream_adjust_crop(VideoStream *stream, VideoRect *crop)
 {
     const VideoRawFormat *raw = &stream->raw;
-    VideoSizes sizes = video_stream_sizes(stream);
+    VideoSizes sizes = video_stream_sizes(stream, raw->fourcc);
 
     if (stream->direction == VIDEO_DECODE) {
         *crop = stream->crop;

@@ -17,6 +17,7 @@
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/units.h"
+#include "standard-headers/drm/drm_fourcc.h"
 #include "system/runstate.h"
 #include "stream-internal.h"
 #include "trace.h"
@@ -462,7 +463,8 @@ void video_stream_set_rate(VideoStream *stream, uint32_t num, uint32_t den)
 
 VideoCodecParams video_stream_codec_params(VideoStream *stream)
 {
-    VideoSizes sizes = video_stream_sizes(stream);
+    VideoSizes sizes = video_stream_sizes(stream, 0);
+    VideoSizes deep = video_stream_sizes(stream, DRM_FORMAT_P010);
     VideoCodecParams params = {
         .direction = stream->direction,
         .coded = stream->coded,
@@ -478,6 +480,8 @@ VideoCodecParams video_stream_codec_params(VideoStream *stream)
     } else {
         params.max_width = sizes.width.max;
         params.max_height = sizes.height.max;
+        params.deep_max_width = deep.width.max;
+        params.deep_max_height = deep.height.max;
     }
     return params;
 }
@@ -859,8 +863,9 @@ static VideoRawFormat stream_raw_for(VideoStream *stream,
 
     raw.width = format->width;
     raw.height = format->height;
-    if (!stream->raw_chosen &&
-        video_stream_raw_linked(stream, format->fourcc)) {
+    if ((!stream->raw_chosen ||
+         !video_stream_raw_fits(stream, raw.fourcc, raw.width, raw.height)) &&
+        video_stream_raw_fits(stream, format->fourcc, raw.width, raw.height)) {
         raw.fourcc = format->fourcc;
     }
     return raw;
@@ -894,6 +899,7 @@ static void stream_format_changed(void *opaque, const VideoCodecFormat *format)
         goto out;       /* no change: goes on, or waits for an UNBLOCK */
     }
 
+    stream->raw_chosen &= raw.fourcc == stream->raw.fourcc;
     stream->raw = raw;
     stream->crop = format->crop;
     video_stream_trace_format(stream);

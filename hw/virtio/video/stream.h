@@ -314,10 +314,16 @@ void video_stream_hold_output(VideoStream *stream);
  */
 void video_stream_set_rate(VideoStream *stream, uint32_t num, uint32_t den);
 
-/** video_stream_sizes: of frames that go with the coded format. */
-VideoSizes video_stream_sizes(VideoStream *stream);
+/**
+ * video_stream_sizes: of frames of @fourcc that go with the coded format.
+ * @fourcc: as for video_coded_sizes()
+ */
+VideoSizes video_stream_sizes(VideoStream *stream, uint32_t fourcc);
 
-/** video_stream_raw_linked: does raw format @fourcc go with the coded one? */
+/**
+ * video_stream_raw_linked: does raw format @fourcc go with the coded one, and
+ * with the size of the stream, once a decoder knows that?
+ */
 bool video_stream_raw_linked(VideoStream *stream, uint32_t fourcc);
 
 /**

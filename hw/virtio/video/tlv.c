@@ -554,7 +554,8 @@ static RawSet coded_raw_set(const TlvCaps *caps, const VideoCodedCaps *coded,
 {
     return (RawSet) {
         .index = raw,
-        .sizes = video_coded_sizes(coded, caps->max_width, caps->max_height),
+        .sizes = video_coded_sizes(coded, caps->codec->raws[raw],
+                                   caps->max_width, caps->max_height),
     };
 }
 

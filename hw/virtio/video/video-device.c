@@ -634,15 +634,24 @@ static void video_device_report_codec(VideoDevice *dev)
     }
 }
 
-/* Does the device offer @coded of its codec? */
-static bool video_device_offers(VideoDevice *dev, const VideoCodedCaps *coded)
+/* The raw formats that go with @coded of the codec in sizes of the device */
+static uint32_t video_device_choose_raws(VideoDevice *dev,
+                                         const VideoCodedCaps *coded)
 {
-    VideoSizes sizes = video_coded_sizes(coded, dev->ctx.max_width,
-                                         dev->ctx.max_height);
+    const VideoCodecCaps *caps = &dev->ctx.caps;
+    uint32_t mask = 0;
 
-    return (coded->format != VIDEO_CODED_AV1 || dev->av1) &&
-           sizes.width.min <= sizes.width.max &&
-           sizes.height.min <= sizes.height.max;
+    for (unsigned i = 0; i < caps->n_raws; i++) {
+        VideoSizes sizes = video_coded_sizes(coded, caps->raws[i],
+                                             dev->ctx.max_width,
+                                             dev->ctx.max_height);
+
+        if (sizes.width.min <= sizes.width.max &&
+            sizes.height.min <= sizes.height.max) {
+            mask |= coded->raw_mask & (1u << i);
+        }
+    }
+    return mask;
 }
 
 static unsigned video_device_choose_coded(VideoDevice *dev,
@@ -652,8 +661,11 @@ static unsigned video_device_choose_coded(VideoDevice *dev,
     unsigned n_to = 0;
 
     for (unsigned i = 0; i < n; i++) {
-        if (video_device_offers(dev, &from[i])) {
-            to[n_to++] = from[i];
+        uint32_t mask = video_device_choose_raws(dev, &from[i]);
+
+        if (mask && (from[i].format != VIDEO_CODED_AV1 || dev->av1)) {
+            to[n_to] = from[i];
+            to[n_to++].raw_mask = mask;
         }
     }
     return n_to;

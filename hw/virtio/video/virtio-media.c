@@ -67,6 +67,8 @@ static uint32_t virtio_media_caps_crc(VideoDevice *dev)
         uint32_t words[] = {
             coded->format, coded->raw_mask, coded->max_width,
             coded->max_height, coded->min_width, coded->min_height,
+            coded->deep.max_width, coded->deep.max_height,
+            coded->deep.min_width, coded->deep.min_height,
             coded->size_step,
         };
 
