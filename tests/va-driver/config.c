@@ -7,6 +7,7 @@
  */
 #include "vvsw.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <va/va_str.h>
 
@@ -59,6 +60,23 @@ static bool is_missing(VvDriver *drv, VAProfile profile)
 {
     return is_named(drv->options.no_profile, profile) ||
         (drv->no_codec && profile != VAProfileNone);
+}
+
+void vv_max_size(const VvOptions *o, VAProfile profile, unsigned *width,
+                 unsigned *height)
+{
+    const char *name = vaProfileStr(profile) + strlen("VAProfile");
+    size_t n = strlen(name);
+
+    *width = o->max_width;
+    *height = o->max_height;
+    for (unsigned i = 0; i < o->max_size_of->len; i++) {
+        const char *size = o->max_size_of->pdata[i];
+
+        if (!strncmp(size, name, n) && size[n] == ':') {
+            sscanf(size + n, ":%ux%u", width, height);
+        }
+    }
 }
 
 static const Profile *find_profile(VvDriver *drv, VAProfile profile)
@@ -209,13 +227,16 @@ static uint32_t encoder_attribute(VvDriver *drv, const Profile *p,
 static uint32_t attribute(VvDriver *drv, const Profile *p,
                           VAEntrypoint entrypoint, VAConfigAttribType type)
 {
+    unsigned width, height;
+
+    vv_max_size(&drv->options, p->profile, &width, &height);
     switch (type) {
     case VAConfigAttribRTFormat:
         return rt_formats(drv, p);
     case VAConfigAttribMaxPictureWidth:
-        return drv->options.max_width;
+        return width;
     case VAConfigAttribMaxPictureHeight:
-        return drv->options.max_height;
+        return height;
     case VAConfigAttribDecSliceMode:
         return entrypoint == VAEntrypointVLD ? VA_DEC_SLICE_MODE_NORMAL :
             VA_ATTRIB_NOT_SUPPORTED;
@@ -354,6 +375,7 @@ VAStatus vv_query_surface_attributes(VADriverContextP va, VAConfigID id,
         .flags = VA_SURFACE_ATTRIB_SETTABLE,
         .value.type = VAGenericValueTypePointer,
     };
+    unsigned max_width, max_height;
     bool video;
 
     (void)locker;
@@ -367,10 +389,13 @@ VAStatus vv_query_surface_attributes(VADriverContextP va, VAConfigID id,
             add_attrib(all, VASurfaceAttribPixelFormat, set, f->fourcc);
         }
     }
-    add_attrib(all, VASurfaceAttribMinWidth, get, 1);
-    add_attrib(all, VASurfaceAttribMaxWidth, get, drv->options.max_width);
-    add_attrib(all, VASurfaceAttribMinHeight, get, 1);
-    add_attrib(all, VASurfaceAttribMaxHeight, get, drv->options.max_height);
+    vv_max_size(&drv->options, config->profile, &max_width, &max_height);
+    add_attrib(all, VASurfaceAttribMinWidth, get,
+               video ? drv->options.min_width : 1);
+    add_attrib(all, VASurfaceAttribMaxWidth, get, max_width);
+    add_attrib(all, VASurfaceAttribMinHeight, get,
+               video ? drv->options.min_height : 1);
+    add_attrib(all, VASurfaceAttribMaxHeight, get, max_height);
     if (!drv->options.no_import &&
         !(config->entrypoint == VAEntrypointVLD &&
           drv->options.no_import_decode)) {

@@ -48,6 +48,8 @@
  *   low-power           encoders are those of VAEntrypointEncSliceLP
  *   udmabuf             there is a /dev/udmabuf, see preload.c
  *   max-size=WxH        neither decoders nor encoders do more
+ *   max-size-of=NAME:WxH  nor do those of this profile, as with no-profile
+ *   min-size=WxH        nor do they do less
  *   stats=FILE          vaTerminate appends a line of counts to FILE
  *   stats-often         so does vaDestroyContext, for who does not terminate
  *
@@ -138,8 +140,12 @@ static void parse(VvOptions *o, const char *option)
     } else if (g_str_has_prefix(option, "no-encode-profile=")) {
         g_ptr_array_add(o->no_encode_profile,
                         g_strdup(strchr(option, '=') + 1));
+    } else if (g_str_has_prefix(option, "max-size-of=")) {
+        g_ptr_array_add(o->max_size_of, g_strdup(strchr(option, '=') + 1));
     } else if (sscanf(option, "max-size=%ux%u", &o->max_width,
-                      &o->max_height) != 2) {
+                      &o->max_height) != 2 &&
+               sscanf(option, "min-size=%ux%u", &o->min_width,
+                      &o->min_height) != 2) {
         fprintf(stderr, "vvsw: unknown option '%s' in VVSW_OPTIONS\n", option);
     }
 }
@@ -155,6 +161,9 @@ void vv_options_init(VvOptions *o)
         .import_offset = 1,
         .max_width = 8192,
         .max_height = 8192,
+        .min_width = 1,
+        .min_height = 1,
+        .max_size_of = g_ptr_array_new_with_free_func(g_free),
         .no_profile = g_ptr_array_new_with_free_func(g_free),
         .no_encode_profile = g_ptr_array_new_with_free_func(g_free),
     };
@@ -170,6 +179,7 @@ void vv_options_init(VvOptions *o)
 
 void vv_options_clear(VvOptions *o)
 {
+    g_ptr_array_unref(o->max_size_of);
     g_ptr_array_unref(o->no_profile);
     g_ptr_array_unref(o->no_encode_profile);
     g_free(o->stats);

@@ -24,6 +24,7 @@ static VAStatus create_context(VADriverContextP va, VAConfigID config_id,
     VvDriver *drv = vv_driver(va);
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&drv->lock);
     VvConfig *config = vv_object(drv, VV_CONFIG, config_id);
+    unsigned max_width, max_height;
     VvContext *ctx;
 
     (void)locker;
@@ -33,10 +34,12 @@ static VAStatus create_context(VADriverContextP va, VAConfigID config_id,
     if (drv->lost) {
         return VA_STATUS_ERROR_OPERATION_FAILED;
     }
+    vv_max_size(&drv->options, config->profile, &max_width, &max_height);
     if (width < 0 || height < 0 ||
-        (config->profile != VAProfileNone && (!width || !height)) ||
-        (unsigned)width > drv->options.max_width ||
-        (unsigned)height > drv->options.max_height) {
+        (config->profile != VAProfileNone &&
+         ((unsigned)width < drv->options.min_width ||
+          (unsigned)height < drv->options.min_height)) ||
+        (unsigned)width > max_width || (unsigned)height > max_height) {
         return VA_STATUS_ERROR_RESOLUTION_NOT_SUPPORTED;
     }
     for (int i = 0; i < num; i++) {

@@ -56,6 +56,9 @@ typedef struct VvOptions {
     unsigned derive_pitch;
     unsigned max_width;
     unsigned max_height;
+    unsigned min_width;
+    unsigned min_height;
+    GPtrArray *max_size_of;     /* of char * */
     bool no_import;
     bool no_import_decode;
     bool no_import_read;
@@ -336,6 +339,9 @@ void vv_pixels_crop(VvPixels *p, int x, int y, int width, int height);
 
 /* config.c */
 bool vv_config_is_encoder(const VvConfig *config);
+/** vv_max_size() - The largest picture of a profile. */
+void vv_max_size(const VvOptions *o, VAProfile profile, unsigned *width,
+                 unsigned *height);
 void vv_config_vtable(struct VADriverVTable *vtable);
 VAStatus vv_query_surface_attributes(VADriverContextP va, VAConfigID config,
                                      VASurfaceAttrib *attribs, unsigned *num);
