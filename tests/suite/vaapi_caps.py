@@ -25,7 +25,7 @@ def without_deep(coded, *ways):
     def change(all_caps):
         for way in ways or ('decodes_to', 'encodes_from'):
             if coded in all_caps[way]:
-                all_caps[way][coded].remove('P010')
+                del all_caps[way][coded]['P010']
         all_caps['controls'][coded]['profile'].remove('main10')
     return change
 
@@ -61,10 +61,23 @@ def without_rates(all_caps):
         del controls['bitrate-mode'], controls['bitrate']
 
 
-def with_size(width, height):
+def with_size(width, height, coded=None, raw=None, limit='max',
+              ways=('decodes_to', 'encodes_from')):
+    """All have this size, or just those of a coded or raw format."""
     def change(all_caps):
-        for sizes in all_caps['sizes'].values():
-            sizes[0]['max'], sizes[1]['max'] = width, height
+        for way in ways:
+            for coded_, raws in all_caps[way].items():
+                for raw_, sizes in raws.items():
+                    if coded in (None, coded_) and raw in (None, raw_):
+                        sizes['width'][limit] = width
+                        sizes['height'][limit] = height
+    return change
+
+
+def with_both(*changes):
+    def change(all_caps):
+        for one in changes:
+            one(all_caps)
     return change
 
 

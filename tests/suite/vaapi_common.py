@@ -106,16 +106,13 @@ def left_out(reason):
 
 
 def caps(options, *props):
-    """Coded formats, and the raw formats that they go with; sizes of these;
+    """Coded formats, and the raw formats that they go with, in which sizes;
     controls of encoders and their values."""
     answer = said(vvclient('caps', '--json', '--codec',
                            ','.join([OBJECT, *props]), options=options))
-    found = {way: {coded['format']: coded[way] for coded in answer['coded']
-                   if way in coded}
-             for way in ('decodes_to', 'encodes_from', 'controls')}
-    found['sizes'] = {raw['format']: (raw['width'], raw['height'])
-                      for raw in answer['raw']}
-    return found
+    return {way: {coded['format']: coded[way] for coded in answer['coded']
+                  if way in coded}
+            for way in ('decodes_to', 'encodes_from', 'controls')}
 
 
 def in_turn(*args):

@@ -72,7 +72,10 @@ static void vv_print_coded(const QVVCaps *caps, uint32_t stream_type)
         printf("  %-8s %s", qvv_coded_format_name(c->format), verb);
         for (unsigned j = 0; j < caps->n_raw; j++) {
             if (links >> j & 1) {
-                printf("%s%s", sep, qvv_fourcc_name(caps->raw[j].fourcc));
+                printf("%s%s %ux%u to %ux%u", sep,
+                       qvv_fourcc_name(caps->raw[j].fourcc),
+                       caps->raw[j].width.min, caps->raw[j].height.min,
+                       caps->raw[j].width.max, caps->raw[j].height.max);
                 sep = ", ";
             }
         }
@@ -162,13 +165,17 @@ static QDict *vv_controls_json(const QVVCodedCaps *c)
     return dict;
 }
 
-static QList *vv_links_json(const QVVCaps *caps, uint64_t links)
+static QDict *vv_links_json(const QVVCaps *caps, uint64_t links)
 {
-    QList *raws = qlist_new();
+    QDict *raws = qdict_new();
 
     for (unsigned j = 0; j < caps->n_raw; j++) {
         if (links >> j & 1) {
-            qlist_append_str(raws, qvv_fourcc_name(caps->raw[j].fourcc));
+            QDict *sizes = qdict_new();
+
+            qdict_put(sizes, "width", vv_range_json(&caps->raw[j].width));
+            qdict_put(sizes, "height", vv_range_json(&caps->raw[j].height));
+            qdict_put(raws, qvv_fourcc_name(caps->raw[j].fourcc), sizes);
         }
     }
     return raws;

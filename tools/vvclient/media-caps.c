@@ -132,26 +132,34 @@ static void query_sizes(MediaQuery *q, uint32_t pixelformat, QVVRawCaps *raw)
     }
 }
 
-/* The bit of a raw format; a new one is added to the capabilities */
+/* The bit of a raw format and its sizes; new ones are added to those known */
 static uint64_t query_raw(MediaQuery *q, uint32_t fourcc)
 {
     QVVCaps *caps = q->caps;
-    const QVVRawCaps *found = qvv_caps_raw(caps, fourcc);
+    QVVRawCaps raw = {
+        .planes_layout_mask = VIRTIO_VIDEO_PLANES_LAYOUT_SINGLE_BUFFER,
+        .fourcc = fourcc,
+        .num_resources = { 1, VM_MAX_BUFFERS, 1 },
+        .guest_pages = true,
+        .crop = q->encoder,
+    };
+    unsigned i;
 
-    if (!found && caps->n_raw < VM_MAX_RAWS) {
-        QVVRawCaps *raw = &caps->raw[caps->n_raw++];
+    query_sizes(q, fourcc, &raw);
+    for (i = 0; i < caps->n_raw; i++) {
+        const QVVRawCaps *known = &caps->raw[i];
 
-        *raw = (QVVRawCaps) {
-            .planes_layout_mask = VIRTIO_VIDEO_PLANES_LAYOUT_SINGLE_BUFFER,
-            .fourcc = fourcc,
-            .num_resources = { 1, VM_MAX_BUFFERS, 1 },
-            .guest_pages = true,
-            .crop = q->encoder,
-        };
-        query_sizes(q, fourcc, raw);
-        found = raw;
+        if (known->fourcc == fourcc &&
+            !memcmp(&known->width, &raw.width, sizeof(raw.width)) &&
+            !memcmp(&known->height, &raw.height, sizeof(raw.height))) {
+            return 1ull << i;
+        }
     }
-    return found ? 1ull << (found - caps->raw) : 0;
+    if (i == VM_MAX_RAWS) {
+        return 0;
+    }
+    caps->raw[caps->n_raw++] = raw;
+    return 1ull << i;
 }
 
 /* What there is while @coded is chosen */
