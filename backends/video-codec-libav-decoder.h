@@ -155,8 +155,9 @@ void libav_refuse_pix_fmt(LibavDecoder *d, int pix_fmt);
 /** libav_is_key: can decoding begin with this frame? */
 bool libav_is_key(const AVFrame *f);
 
-/** libav_size_allowed: does the guest's side take frames of this size? */
-bool libav_size_allowed(LibavDecoder *d, int width, int height);
+/** libav_size_allowed: does the guest's side take such frames? */
+bool libav_size_allowed(LibavDecoder *d, enum AVPixelFormat format, int width,
+                        int height);
 
 /** libav_pix_fmt_supported: can libav_pixels_write() read it? */
 bool libav_pix_fmt_supported(enum AVPixelFormat format);

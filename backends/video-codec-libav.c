@@ -166,17 +166,33 @@ void libav_refuse(LibavDecoder *d, char *reason)
     }
 }
 
-static void libav_refuse_size(LibavDecoder *d, int width, int height)
+static uint32_t libav_max_width(LibavDecoder *d, enum AVPixelFormat format)
+{
+    return libav_is_deep(format) ? d->params.deep_max_width
+                                 : d->params.max_width;
+}
+
+static uint32_t libav_max_height(LibavDecoder *d, enum AVPixelFormat format)
+{
+    return libav_is_deep(format) ? d->params.deep_max_height
+                                 : d->params.max_height;
+}
+
+/* @format: NONE if it is not known yet */
+static void libav_refuse_size(LibavDecoder *d, enum AVPixelFormat format,
+                              int width, int height)
 {
     libav_refuse(d, g_strdup_printf("frame size %dx%d is beyond the limit of "
                                     "%" PRIu32 "x%" PRIu32, width, height,
-                                    d->params.max_width,
-                                    d->params.max_height));
+                                    libav_max_width(d, format),
+                                    libav_max_height(d, format)));
 }
 
-bool libav_size_allowed(LibavDecoder *d, int width, int height)
+bool libav_size_allowed(LibavDecoder *d, enum AVPixelFormat format, int width,
+                        int height)
 {
-    return width <= d->params.max_width && height <= d->params.max_height;
+    return width <= libav_max_width(d, format) &&
+           height <= libav_max_height(d, format);
 }
 
 void libav_refuse_pix_fmt(LibavDecoder *d, int pix_fmt)
@@ -199,8 +215,9 @@ static enum AVPixelFormat libav_get_format(AVCodecContext *avctx,
     enum AVPixelFormat format = d->ops->get_format(d, avctx, formats);
 
     if (format != AV_PIX_FMT_NONE &&
-        !libav_size_allowed(d, avctx->width, avctx->height)) {
-        libav_refuse_size(d, avctx->width, avctx->height);
+        !libav_size_allowed(d, avctx->sw_pix_fmt, avctx->width,
+                            avctx->height)) {
+        libav_refuse_size(d, avctx->sw_pix_fmt, avctx->width, avctx->height);
         return AV_PIX_FMT_NONE;
     }
     return format;
@@ -377,7 +394,7 @@ static void libav_log(void *avcl, int level, const char *fmt, va_list ap)
                         &prefix);
     g_strchomp(message);
     if (libav_is_size_message(message, &width, &height)) {
-        libav_refuse_size(d, width, height);
+        libav_refuse_size(d, AV_PIX_FMT_NONE, width, height);
     }
     WITH_QEMU_LOCK_GUARD(&d->lock) {
         pstrcpy(d->message, sizeof(d->message), message);
@@ -932,7 +949,7 @@ static void libav_tell_format(LibavDecoder *d, VideoCodecFormat *format)
 
     if (d->format_told || avctx->width <= 0 || avctx->height <= 0 ||
         !libav_pix_fmt_supported(pix_fmt) ||
-        !libav_size_allowed(d, width, height)) {
+        !libav_size_allowed(d, pix_fmt, width, height)) {
         return;
     }
     d->format_told = true;
@@ -962,8 +979,9 @@ static int libav_next(void *priv, VideoCodecFormat *format)
         /* Not all decoders call get_format() for each new size and format */
         if (!libav_pix_fmt_supported(libav_sw_format(f))) {
             libav_refuse_pix_fmt(d, libav_sw_format(f));
-        } else if (!libav_size_allowed(d, f->width, f->height)) {
-            libav_refuse_size(d, f->width, f->height);
+        } else if (!libav_size_allowed(d, libav_sw_format(f), f->width,
+                                       f->height)) {
+            libav_refuse_size(d, libav_sw_format(f), f->width, f->height);
         }
         if (libav_failed(d, 0)) {
             av_frame_unref(f);

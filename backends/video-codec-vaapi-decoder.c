@@ -311,7 +311,8 @@ static enum AVPixelFormat vaapi_dec_get_format(LibavDecoder *d,
         avctx->hwaccel_flags |= AV_HWACCEL_FLAG_ALLOW_PROFILE_MISMATCH;
     }
 
-    if (offered && libav_size_allowed(d, avctx->width, avctx->height)) {
+    if (offered && libav_size_allowed(d, avctx->sw_pix_fmt, avctx->width,
+                                      avctx->height)) {
         ret = vaapi_dec_make_pool(d, avctx);
         if (ret == -ENOMEM) {
             return AV_PIX_FMT_NONE;
@@ -733,20 +734,18 @@ void *vaapi_decoder_start(VideoCodec *codec, VideoCodecSession *s,
 
 /* Returns: false if the GPU does not decode @profile */
 static bool vaapi_query_profile(VADisplay dpy, VAProfile profile,
-                                uint32_t rt_format, VideoCodedCaps *coded)
+                                uint32_t rt_format, VideoFrameLimits *limits)
 {
-    VaapiLimits limits;
-
     if (profile == VAProfileNone ||
         !vaapi_has_entrypoint(dpy, profile, VAEntrypointVLD) ||
         !vaapi_query_limits(dpy, profile, VAEntrypointVLD, rt_format,
-                            &limits)) {
+                            limits)) {
         return false;
     }
-    coded->max_width = MIN(coded->max_width,
-                           limits.max_width ?: LIBAV_MAX_SIZE);
-    coded->max_height = MIN(coded->max_height,
-                            limits.max_height ?: LIBAV_MAX_SIZE);
+    limits->max_width = MIN(limits->max_width ?: LIBAV_MAX_SIZE,
+                            LIBAV_MAX_SIZE);
+    limits->max_height = MIN(limits->max_height ?: LIBAV_MAX_SIZE,
+                             LIBAV_MAX_SIZE);
     return true;
 }
 
@@ -755,16 +754,32 @@ static bool vaapi_query_decoder(VADisplay dpy, const VAProfile *profiles,
                                 VAProfile deep_profile, VideoCodedCaps *coded,
                                 bool *deep)
 {
+    VideoFrameLimits limits;
     bool found = false;
 
-    coded->max_width = coded->max_height = LIBAV_MAX_SIZE;
     for (int i = 0; profiles[i] != VAProfileNone && !found; i++) {
         found = vaapi_query_profile(dpy, profiles[i], VA_RT_FORMAT_YUV420,
-                                    coded);
+                                    &limits);
     }
-    *deep = found && vaapi_query_profile(dpy, deep_profile,
-                                         VA_RT_FORMAT_YUV420_10, coded);
-    return found;
+    if (!found) {
+        return false;
+    }
+    coded->min_width = limits.min_width;
+    coded->min_height = limits.min_height;
+    coded->max_width = limits.max_width;
+    coded->max_height = limits.max_height;
+    *deep = vaapi_query_profile(dpy, deep_profile, VA_RT_FORMAT_YUV420_10,
+                                &limits);
+    if (*deep) {
+        /* A guest may want any frame as NV12 */
+        coded->deep = (VideoFrameLimits) {
+            .min_width = MAX(limits.min_width, coded->min_width),
+            .min_height = MAX(limits.min_height, coded->min_height),
+            .max_width = MIN(limits.max_width, coded->max_width),
+            .max_height = MIN(limits.max_height, coded->max_height),
+        };
+    }
+    return true;
 }
 
 void vaapi_decoder_caps(VideoCodecVaapi *vaapi, VaapiDisplay *display,

@@ -291,7 +291,8 @@ bool vaapi_has_entrypoint(VADisplay dpy, VAProfile profile,
     return false;
 }
 
-static void vaapi_limit(VaapiLimits *limits, const VASurfaceAttrib *attrib)
+static void vaapi_limit(VideoFrameLimits *limits,
+                        const VASurfaceAttrib *attrib)
 {
     uint32_t value = MAX(attrib->value.value.i, 0);
 
@@ -315,7 +316,7 @@ static void vaapi_limit(VaapiLimits *limits, const VASurfaceAttrib *attrib)
 
 bool vaapi_query_limits(VADisplay dpy, VAProfile profile,
                         VAEntrypoint entrypoint, uint32_t rt_format,
-                        VaapiLimits *limits)
+                        VideoFrameLimits *limits)
 {
     VAConfigAttrib attrib = { .type = VAConfigAttribRTFormat };
     g_autofree VASurfaceAttrib *attribs = NULL;
@@ -333,7 +334,7 @@ bool vaapi_query_limits(VADisplay dpy, VAProfile profile,
         return false;
     }
 
-    *limits = (VaapiLimits) { };
+    *limits = (VideoFrameLimits) { };
     if (vaQuerySurfaceAttributes(dpy, config, NULL, &n) == VA_STATUS_SUCCESS) {
         attribs = g_new0(VASurfaceAttrib, n);
         if (vaQuerySurfaceAttributes(dpy, config, attribs, &n) ==

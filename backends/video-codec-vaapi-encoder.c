@@ -452,7 +452,7 @@ static void vaapi_query_encoder(VADisplay dpy, VAProfile profile,
 }
 
 static void vaapi_limit_encoder(LibavEncoderInfo *info,
-                                const VaapiLimits *limits)
+                                const VideoFrameLimits *limits)
 {
     info->min_size = MAX(info->min_size,
                          ROUND_UP(MAX(limits->min_width, limits->min_height),
@@ -468,7 +468,7 @@ static bool vaapi_add_profile(VADisplay dpy, const VaapiProfile *p,
     LibavEncoderInfo *info = &encoder->info;
     const LibavProfile *profile = vaapi_find_profile(info->format, p->value);
     VAEntrypoint entrypoint = VAEntrypointEncSlice;
-    VaapiLimits limits;
+    VideoFrameLimits limits;
 
     if (!vaapi_has_entrypoint(dpy, p->profile, entrypoint)) {
         entrypoint = VAEntrypointEncSliceLP;

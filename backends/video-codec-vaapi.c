@@ -67,7 +67,12 @@ static void video_codec_vaapi_add_software(VideoCodecVaapi *vaapi)
 
     libav_software_caps(&software);
     for (unsigned i = 0; i < caps->n_decoders; i++) {
-        caps->decoders[i].raw_mask = (1u << caps->n_raws) - 1;
+        VideoCodedCaps *coded = &caps->decoders[i];
+
+        /* 10 bits, and frames that are too small for the GPU */
+        coded->raw_mask = (1u << caps->n_raws) - 1;
+        coded->deep = (VideoFrameLimits) { };
+        coded->min_width = coded->min_height = 0;
     }
     caps->n_decoders = vaapi_add_coded(caps->decoders, caps->n_decoders,
                                        software.decoders,

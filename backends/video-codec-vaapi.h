@@ -212,20 +212,14 @@ bool vaapi_has_entrypoint(VADisplay dpy, VAProfile profile,
                           VAEntrypoint entrypoint);
 
 /**
- * VaapiLimits: what a driver takes.  Zero: it does not say.
- */
-typedef struct VaapiLimits {
-    uint32_t min_width, min_height;
-    uint32_t max_width, max_height;
-} VaapiLimits;
-
-/**
  * vaapi_query_limits: frame sizes for @profile and pixels of @rt_format.
+ * @limits: what the driver takes; zero: it does not say
+ *
  * Returns: false if the driver does not have that
  */
 bool vaapi_query_limits(VADisplay dpy, VAProfile profile,
                         VAEntrypoint entrypoint, uint32_t rt_format,
-                        VaapiLimits *limits);
+                        VideoFrameLimits *limits);
 
 /**
  * vaapi_surface_size: bytes of each surface of @frames, about.

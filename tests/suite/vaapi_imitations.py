@@ -8,9 +8,9 @@ import re
 
 import clips as made
 from common import TMP, ffmpeg
-from vaapi_caps import same, same_caps, with_size, with_software, without, \
-    without_deep, without_encoder, without_encoder_profile, without_encoders, \
-    without_mode, without_rates
+from vaapi_caps import same, same_caps, with_both, with_size, \
+    with_software, without, without_deep, without_encoder, \
+    without_encoder_profile, without_encoders, without_mode, without_rates
 from vaapi_common import OBJECT, PATHS, auto, decode, engine, imitate, \
     in_turn, qemu_with, refused, said, stream, through, vvclient, wrong
 from vaapi_decode import ivf_frames, write_ivf
@@ -43,6 +43,15 @@ def too_large(path):
     """The size that the driver tells is the limit: 322x182 in blocks."""
     problem = auto(path, r'\w+', 'max-size=336x192')
     return problem or refused(path, 'limit', options='max-size=320x180')
+
+
+def deep_too_large(path, deep):
+    """It goes for frames of 10 bits only, and not where software decodes."""
+    options = 'max-size-of=HEVCMain10:64x64'
+    problem = auto(path, r'\w+', options)
+    problem = problem or refused(deep, 'limit of 64x64', options=options)
+    return problem or software(deep, "libavcodec hevc, as the GPU can't",
+                               options=options)
 
 
 def without_key(good, path):
@@ -231,10 +240,29 @@ def imitation_cases(paths):
     yield 'caps with low power encoders', same_caps, 'low-power', same
     yield 'caps of small sizes', same_caps, 'max-size=336x192', \
         with_size(336, 192)
+    yield 'caps of two codecs of different sizes', same_caps, \
+        'max-size-of=VP8Version0_3:4096x2304', with_size(4096, 2304, 'vp8')
+    # Encoders have one size for all profiles
+    yield 'caps of small sizes of 10 bits', same_caps, \
+        'max-size-of=HEVCMain10:4096x2304', with_both(
+            with_size(4096, 2304, 'hevc', ways=['encodes_from']),
+            with_size(4096, 2304, 'hevc', 'P010'))
+    yield 'caps of smallest sizes', same_caps, 'min-size=64x48', with_both(
+        with_size(64, 48, limit='min', ways=['decodes_to']),
+        with_size(64, 64, limit='min', ways=['encodes_from']))
+    yield 'caps of smallest sizes, fallback', same_caps, 'min-size=64x48', \
+        with_both(with_size(64, 64, limit='min', ways=['encodes_from']),
+                  with_software), 'fallback=software'
     yield 'caps with fallback', same_caps, '', with_software, \
         'fallback=software'
     yield 'h264 without delay', in_turn, 'decode', paths['plain']
     yield 'the driver has a limit', too_large, h264
+    yield 'the driver has a limit for 10 bits', deep_too_large, \
+        paths['hevc'], paths['hevc-10']
+    yield 'a frame is too small', imitate, 'min-size=512x512', refused, h264, \
+        'does not decode profile'
+    yield 'a frame is too small, fallback', imitate, 'min-size=512x512', \
+        software, h264, "libavcodec h264, as the GPU can't"
     yield 'a profile is missing', imitate, 'no-profile=HEVCMain10', refused, \
         paths['hevc-10'], 'does not decode profile'
     yield 'a profile is missing, fallback', imitate, \
