@@ -438,6 +438,8 @@ static void test_random(Rig *r)
                                         answer, sizeof(answer), NULL), !=,
                         QVM_NO_ANSWER);
     }
+    /* It may have asked for all of the region's memory */
+    session_free(g_steal_pointer(&s));
     assert_media_works(r);
 }
 
