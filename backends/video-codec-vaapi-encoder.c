@@ -29,8 +29,9 @@
 #define VAAPI_ENC_FRAMES 8
 #define VAAPI_ENC_FRAMES_PER_B 4
 
-/* Without any rate control, where a driver has none */
+/* Without any rate control, where a driver has none; MPEG-2's end at 31 */
 #define VAAPI_FIXED_QP 26
+#define VAAPI_FIXED_QP_MPEG2 6
 
 /* V4L2's quantisers of VP8 and VP9 go to 63, the index of VP9 to 255 */
 #define VAAPI_VP9_QP_STEP 4
@@ -124,7 +125,8 @@ static void vaapi_enc_set_rate(const LibavEncoderInfo *info,
 
     if (!info->bitrate_modes) {
         avctx->bit_rate = avctx->rc_max_rate = avctx->rc_buffer_size = 0;
-        avctx->global_quality = VAAPI_FIXED_QP;
+        avctx->global_quality = info->format == VIDEO_CODED_MPEG2 ?
+                                VAAPI_FIXED_QP_MPEG2 : VAAPI_FIXED_QP;
         av_dict_set(opts, "rc_mode", "CQP", 0);
         return;
     }
