@@ -21,8 +21,8 @@ typedef struct Profile {
 #define ALL_RC (VA_RC_CQP | VA_RC_CBR | VA_RC_VBR)
 
 static const Profile profiles[] = {
-    { VAProfileMPEG2Simple, VA_RT_FORMAT_YUV420 },
-    { VAProfileMPEG2Main, VA_RT_FORMAT_YUV420 },
+    { VAProfileMPEG2Simple, VA_RT_FORMAT_YUV420, ALL_RC, "mpeg2video" },
+    { VAProfileMPEG2Main, VA_RT_FORMAT_YUV420, ALL_RC, "mpeg2video" },
     { VAProfileH264ConstrainedBaseline, VA_RT_FORMAT_YUV420, ALL_RC,
       "libx264" },
     { VAProfileH264Main, VA_RT_FORMAT_YUV420, ALL_RC, "libx264" },

@@ -27,6 +27,7 @@ typedef struct Settings {
     uint32_t buffer_bits;
     uint32_t fps_num;
     uint32_t fps_den;
+    int profile;                /* as level; MPEG-2 only */
     int level;                  /* in the codec's units; 0: the encoder's own */
 } Settings;
 
@@ -50,6 +51,9 @@ static const char *encoder_name(VAProfile profile)
         return "libvpx";
     case VAProfileVP9Profile0:
         return "libvpx-vp9";
+    case VAProfileMPEG2Simple:
+    case VAProfileMPEG2Main:
+        return "mpeg2video";
     case VAProfileJPEGBaseline:
         return "mjpeg";
     default:
@@ -68,6 +72,7 @@ static VABufferID coded_buffer(const VvJob *job)
     const VAEncPictureParameterBufferHEVC *hevc;
     const VAEncPictureParameterBufferVP8 *vp8;
     const VAEncPictureParameterBufferVP9 *vp9;
+    const VAEncPictureParameterBufferMPEG2 *mpeg2;
     const VAEncPictureParameterBufferJPEG *jpeg;
 
     switch (vv_codec_of(job->ctx->config->profile)->id) {
@@ -83,6 +88,9 @@ static VABufferID coded_buffer(const VvJob *job)
     case AV_CODEC_ID_VP9:
         vp9 = PIC(*vp9);
         return vp9 ? vp9->coded_buf : VA_INVALID_ID;
+    case AV_CODEC_ID_MPEG2VIDEO:
+        mpeg2 = PIC(*mpeg2);
+        return mpeg2 ? mpeg2->coded_buf : VA_INVALID_ID;
     case AV_CODEC_ID_MJPEG:
         jpeg = PIC(*jpeg);
         return jpeg ? jpeg->coded_buf : VA_INVALID_ID;
@@ -242,6 +250,30 @@ static VAStatus read_vp9(VvEncoder *enc, const VvJob *job, bool *key)
     return VA_STATUS_SUCCESS;
 }
 
+static VAStatus read_mpeg2(VvEncoder *enc, const VvJob *job, bool *key)
+{
+    const VAEncSequenceParameterBufferMPEG2 *seq = SEQ(*seq);
+    const VAEncPictureParameterBufferMPEG2 *pic = PIC(*pic);
+    const VAEncSliceParameterBufferMPEG2 *slice =
+        vv_job_param(job, VAEncSliceParameterBufferType, sizeof(*slice));
+
+    if (!slice) {
+        return VA_STATUS_ERROR_INVALID_BUFFER;
+    }
+    if (seq) {
+        int both = seq->sequence_extension.bits.profile_and_level_indication;
+
+        enc->set.width = seq->picture_width;
+        enc->set.height = seq->picture_height;
+        enc->set.profile = both >> 4;
+        enc->set.level = both & 15;
+        set_rate(&enc->set, seq->bits_per_second);
+    }
+    *key = pic->picture_type == VAEncPictureTypeIntra;
+    set_qp(enc, *key, CLAMP(slice->quantiser_scale_code, 1, 31));
+    return VA_STATUS_SUCCESS;
+}
+
 /* libjpeg's percents of the tables are libavcodec's eighths, nearly */
 static VAStatus read_jpeg(VvEncoder *enc, const VvJob *job, bool *key)
 {
@@ -304,6 +336,9 @@ static VAStatus read_settings(VvEncoder *enc, const VvJob *job, bool *key)
     case AV_CODEC_ID_VP9:
         status = read_vp9(enc, job, key);
         break;
+    case AV_CODEC_ID_MPEG2VIDEO:
+        status = read_mpeg2(enc, job, key);
+        break;
     default:
         status = read_jpeg(enc, job, key);
         break;
@@ -338,6 +373,7 @@ static void open_cqp(VvEncoder *enc, AVDictionary **opts)
         x265 = g_strdup_printf(":ipratio=%f", ip);
         av_dict_set(opts, "x265-params", x265, AV_DICT_APPEND);
         break;
+    case AV_CODEC_ID_MPEG2VIDEO:
     case AV_CODEC_ID_MJPEG:
         av->flags |= AV_CODEC_FLAG_QSCALE;
         av->qmin = 1;
@@ -362,6 +398,26 @@ static void open_rate(VvEncoder *enc, uint32_t rate_control)
     if (rate_control & VA_RC_CBR) {
         av->bit_rate = av->rc_min_rate = set->max_rate;
     }
+}
+
+/* The nearest of those that MPEG-2 has: mpeg2video refuses all others */
+static AVRational mpeg2_rate(AVRational rate)
+{
+    static const AVRational bases[] = {
+        { 24000, 1001 }, { 24, 1 }, { 25, 1 }, { 30000, 1001 }, { 30, 1 },
+        { 50, 1 }, { 60000, 1001 }, { 60, 1 },
+    };
+    AVRational best = bases[0];
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(bases) * 4 * 32; i++) {
+        AVRational q = av_mul_q(bases[i / 128],
+                                (AVRational) { i / 32 % 4 + 1, i % 32 + 1 });
+
+        if (av_nearer_q(rate, best, q) < 0) {
+            best = q;
+        }
+    }
+    return best;
 }
 
 static void open_options(VvEncoder *enc, const VvConfig *config,
@@ -401,6 +457,15 @@ static void open_options(VvEncoder *enc, const VvConfig *config,
                     enc->av->codec_id == AV_CODEC_ID_VP8 ? "-6" : "6", 0);
         av_dict_set(opts, "lag-in-frames", "0", 0);
         av_dict_set(opts, "auto-alt-ref", "0", 0);
+        break;
+    case AV_CODEC_ID_MPEG2VIDEO:
+        enc->av->profile = enc->set.profile;
+        enc->av->level = enc->set.level;
+        enc->av->flags |= AV_CODEC_FLAG_LOW_DELAY | AV_CODEC_FLAG_CLOSED_GOP;
+        enc->av->framerate = mpeg2_rate(enc->av->framerate);
+        enc->av->time_base = av_inv_q(enc->av->framerate);
+        enc->av->gop_size = 600;        /* it takes no more */
+        av_dict_set(opts, "sc_threshold", "1000000000", 0);
         break;
     default:
         break;
@@ -461,13 +526,17 @@ static VAStatus encoder_open(VvEncoder *enc, const VvJob *job)
     return VA_STATUS_SUCCESS;
 }
 
-/* With a rate the encoder decides on quantizers, whatever the client says */
+/*
+ * With a rate the encoder decides on quantizers, whatever the client says; and
+ * some take each frame's.
+ */
 static bool needs_open(VvEncoder *enc, const VvConfig *config)
 {
     if (!enc->av) {
         return true;
     }
-    if (config->rate_control & (VA_RC_CBR | VA_RC_VBR)) {
+    if ((config->rate_control & (VA_RC_CBR | VA_RC_VBR)) ||
+        (enc->av->flags & AV_CODEC_FLAG_QSCALE)) {
         enc->opened.qp = enc->set.qp;
         enc->opened.qp_key = enc->set.qp_key;
     }
@@ -504,7 +573,7 @@ static VAStatus load_frame(VvEncoder *enc, const VvJob *job, bool key)
     }
     f->pts = enc->pts++;
     f->pict_type = key ? AV_PICTURE_TYPE_I : AV_PICTURE_TYPE_P;
-    f->quality = enc->av->global_quality;
+    f->quality = (key ? enc->set.qp_key : enc->set.qp) * FF_QP2LAMBDA;
     return VA_STATUS_SUCCESS;
 }
 
