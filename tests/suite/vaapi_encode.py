@@ -109,10 +109,10 @@ def encode_fixed(clip, codec, extension):
     enc.check(psnr > 35, f'PSNR is {psnr:.2f}')
 
 
-def other_profile(clip, options, profile):
+def other_profile(clip, codec, options, profile):
     """The best that there is without the usual one."""
-    answer, out = less(clip, 'h264', 'h264', options)
-    enc.check_header(answer, bitstream.read(out, 'h264'), 0, profile=profile)
+    answer, out = less(clip, codec, ENCODERS[codec], options)
+    enc.check_header(answer, bitstream.read(out, codec), 0, profile=profile)
 
 
 def only_modes(clip, codec, extension):
@@ -369,8 +369,10 @@ def encoder_imitation_cases(coded, names):
         extension
     yield f'{first}: low power', encode_with, coded.short, first, extension, \
         'low-power'
-    yield 'h264: without its usual profile', other_profile, coded.short, \
-        'no-encode-profile=H264High', 'main'
+    for codec, usual, profile in (('h264', 'H264High', 'main'),
+                                  ('mpeg2', 'MPEG2Main', 'simple')):
+        yield f'{codec}: without its usual profile', other_profile, \
+            coded.short, codec, f'no-encode-profile={usual}', profile
 
 
 def encode_short(coded, codec, *props):
