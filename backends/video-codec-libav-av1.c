@@ -31,6 +31,9 @@
 #define AV1_OBU_HAS_EXTENSION 4
 #define AV1_OBU_HAS_SIZE 2
 
+/* Of a sequence header in bytes: far more than it can have */
+#define AV1_MAX_HEADER 1024
+
 /* 5.9.2: a key frame has 0 */
 #define AV1_SHOW_EXISTING_FRAME 0x80
 #define AV1_FRAME_TYPE 0x60
@@ -61,7 +64,10 @@ static size_t av1_obu_size(const uint8_t *data, size_t size, size_t *start)
     return payload < size - *start ? *start + payload : size;
 }
 
-/* @bits: the first of a frame's header.  Returns: false if it may not be next */
+/*
+ * @bits: the first of a frame's header
+ * Returns: false if it may not be next
+ */
 static bool av1_next_frame(LibavAv1Beginning *begun, unsigned type,
                            uint8_t bits)
 {
@@ -111,7 +117,34 @@ bool libav_av1_begin(LibavAv1Beginning *begun, const uint8_t *data,
         return true;
     }
     *begun = LIBAV_AV1_NO_FRAME;
-    return av1_next_unit(begun, data, size);
+    if (av1_next_unit(begun, data, size)) {
+        return true;
+    }
+    *begun = LIBAV_AV1_NO_FRAME;
+    return false;
+}
+
+bool libav_av1_one_header(const uint8_t *data, size_t size)
+{
+    const uint8_t *header = NULL;
+    size_t header_size = 0;
+
+    while (size) {
+        size_t start;
+        size_t n = av1_obu_size(data, size, &start);
+
+        if (AV1_OBU_TYPE(data[0]) == AV1_OBU_SEQUENCE_HEADER) {
+            if (n > AV1_MAX_HEADER ||
+                (header && (n != header_size || memcmp(data, header, n)))) {
+                return false;
+            }
+            header = data;
+            header_size = n;
+        }
+        data += n;
+        size -= n;
+    }
+    return true;
 }
 
 #ifdef CONFIG_DAV1D

@@ -293,6 +293,19 @@ static uint64_t libav_frame_bytes(LibavDecoder *d, const AVFrame *f)
     return bytes + bytes / 2;
 }
 
+/* Some decoders keep their surfaces whatever a new header says. */
+static bool libav_fits_surface(const AVCodecContext *avctx, const AVFrame *f)
+{
+    const AVHWFramesContext *frames;
+
+    if (!f->hw_frames_ctx) {
+        return true;
+    }
+    frames = (void *)f->hw_frames_ctx->data;
+    return MAX(avctx->coded_width, f->width) <= frames->width &&
+           MAX(avctx->coded_height, f->height) <= frames->height;
+}
+
 /*
  * AVCodecContext.get_buffer2(): as libavcodec does it, but counted.  All planes
  * of a frame are freed together, so it is enough to watch the first.
@@ -307,6 +320,10 @@ static int libav_get_buffer(AVCodecContext *avctx, AVFrame *f, int flags)
 
     if (ret < 0) {
         return ret;
+    }
+    if (!libav_fits_surface(avctx, f)) {
+        av_frame_unref(f);
+        return AVERROR(EINVAL);
     }
     bytes = libav_frame_bytes(d, f);
     if (!bytes) {
@@ -610,13 +627,14 @@ static bool libav_only_headers(VideoCodedFormat coded,
 }
 
 /*
- * AV1 only: keep the last sequence header, the only parameter set there is.
- * Returns: is there one in @in?
+ * AV1 only: keep the last sequence header, the only parameter set there is,
+ * with the metadata of its unit.
+ * Returns: is there one in @in?  -EINVAL: all that is too large to be kept
  */
-static bool libav_av1_keep_header(LibavDecoder *d, const VideoCodecInput *in)
+static int libav_av1_keep_header(LibavDecoder *d, const VideoCodecInput *in)
 {
     uint8_t *header = NULL;
-    size_t size;
+    size_t size = 0;
 
     d->av1_new_header = false;
     d->packet->data = in->data;
@@ -634,7 +652,7 @@ static bool libav_av1_keep_header(LibavDecoder *d, const VideoCodecInput *in)
         }
     }
     av_packet_unref(d->packet);
-    return header;
+    return size > LIBAV_MAX_HEADERS ? -EINVAL : !!header;
 }
 
 /*
@@ -665,6 +683,8 @@ static bool libav_take_dav1d_memory(LibavDecoder *d, const VideoCodecInput *in)
  */
 static int libav_sort_headers(LibavDecoder *d, const VideoCodecInput *in)
 {
+    int ret;
+
     switch (d->params.coded) {
     case VIDEO_CODED_H264:
     case VIDEO_CODED_MPEG4:
@@ -681,8 +701,17 @@ static int libav_sort_headers(LibavDecoder *d, const VideoCodecInput *in)
             !libav_take_dav1d_memory(d, in)) {
             return -EINVAL;
         }
+        /* Its surfaces are those of the first header that it sees */
+        if (libav_is_native_av1(d) &&
+            !libav_av1_one_header(in->data, in->size)) {
+            return -EINVAL;
+        }
+        ret = libav_av1_keep_header(d, in);
+        if (libav_is_native_av1(d) && ret < 0) {
+            return -EINVAL;
+        }
         /* A flush keeps parameter sets, but libdav1d's does not */
-        if (!libav_av1_keep_header(d, in) && d->av1_need_header) {
+        if (!ret && d->av1_need_header) {
             g_byte_array_append(d->headers, d->av1_header->data,
                                 d->av1_header->len);
         }

@@ -89,11 +89,18 @@ typedef enum LibavAv1Beginning {
  * libav_av1_begin: can a unit be where decoding begins, or goes on with that?
  * @begun: how far that has come; updated
  *
- * Returns: true if it has no frame; a key frame, and no more than what shows it;
- * or what shows the one before
+ * Returns: true if it has no frame; a key frame, and no more than what shows
+ * it; or what shows the one before
  */
 bool libav_av1_begin(LibavAv1Beginning *begun, const uint8_t *data,
                      size_t size);
+
+/**
+ * libav_av1_one_header: are all sequence headers of a unit the same?
+ * Returns: true if so, or if there is none.  One that is too large to be kept
+ * counts as different.
+ */
+bool libav_av1_one_header(const uint8_t *data, size_t size);
 
 extern const VideoCodecImpl libav_decoder;
 extern const VideoCodecImpl libav_encoder;

@@ -97,6 +97,52 @@ def without_key(good, path):
         result.stdout + result.stderr
 
 
+def beginning(path):
+    """Of an AV1 clip: IVF header, sequence header, key frame, other units.
+
+    None if it can't be had.
+    """
+    ivf = f'{path}.ivf'
+    if ffmpeg('-i', path, '-c', 'copy', ivf).returncode:
+        return None
+    header, units = ivf_frames(ivf)
+    # Behind the temporal delimiter, of a short size
+    if units[0][:3] != b'\x12\x00\x0a':
+        return None
+    end = 4 + units[0][3]
+    return header, units[0][2:end], units[0][end:], units[1:]
+
+
+def other_headers(good, path, deep):
+    """AV1 whose surfaces would be those of another sequence header."""
+    large = made.make('av1-large', 'mkv', [
+        '-c:v', 'libaom-av1', '-cpu-used', '8', '-usage', 'realtime'],
+        size='640x360')
+    parts = [one and beginning(one) for one in (path, large, deep)]
+    if not all(parts):
+        return 'SKIP this ffmpeg cannot make such clips'
+    ivf, small, small_key, _ = parts[0]
+    bad = []
+    for name, (_, sequence, key, rest) in zip(('large', 'deep'), parts[1:]):
+        delimiter = b'\x12\x00'
+        begin = delimiter + small + small_key
+        padded = b'\x0a\xf0\xa2\x04' + sequence[2:].ljust(70000, b'\0')
+        # Of an unregistered type
+        metadata = b'\x2a\xf0\xa2\x04\x1f'.ljust(70004, b'\x80')
+        for how, units in (
+                ('two', [delimiter + small + sequence + key]),
+                ('padded', [begin, delimiter + padded + key]),
+                ('padded-first', [delimiter + padded + small_key,
+                                  delimiter + sequence + key]),
+                ('metadata', [begin, delimiter + metadata + sequence + key])):
+            bad.append(write_ivf(f'header-{name}-{how}.ivf', ivf,
+                                 units + rest))
+    result = vvclient('survive', good, *bad, '--codec', OBJECT)
+    return None if result.returncode == 0 and \
+        f'{len(bad)} of them with errors' in result.stdout else \
+        result.stdout + result.stderr
+
+
 def scattered_refused(path):
     answer = decode(path, 'x-path=import', extra=['--scatter'])
     text = '\n'.join(answer['errors'])
@@ -213,7 +259,8 @@ def imitation_cases(paths):
     yield 'derived images of something else', auto, h264, 'getimage', \
         f'{garbled},no-import'
     yield 'no derive, forced', failed_all, h264, 'x-path=derive', 'no-derive'
-    for pitch in 256, 1024:
+    # Lines that can't be read past the cache, too
+    for pitch in 56, 72, 256, 1024:
         yield f'pitch {pitch}', through, h264, 'derive', None, \
             f'derive-pitch={pitch}'
     yield 'caps without VP9', same_caps, \
