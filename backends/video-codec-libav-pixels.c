@@ -16,6 +16,7 @@
 #include "system/video-codec.h"
 #include "video-codec-libav.h"
 
+#include <libavutil/cpu.h>
 #include <libavutil/frame.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/pixdesc.h>
@@ -285,18 +286,38 @@ static bool libav_convert(LibavPixels *px, const LibavConversion *c,
     return true;
 }
 
-/* Read rows once, past the cache. */
-static void libav_fetch(AVFrame *fetched, LibavRows *rows)
+void libav_copy_uncached(uint8_t *const dst[4], const int dst_linesize[4],
+                         const uint8_t *const src[4],
+                         const int src_linesize[4], enum AVPixelFormat format,
+                         int width, int height)
 {
-    ptrdiff_t dst_linesize[4], src_linesize[4];
+    ptrdiff_t to[4], from[4];
+    uint8_t *data[4];
+    const uint8_t *slow[4];
+    uintptr_t bits = 0;
 
     for (int i = 0; i < 4; i++) {
-        dst_linesize[i] = fetched->linesize[i];
-        src_linesize[i] = rows->linesize[i];
+        data[i] = dst[i];
+        slow[i] = src[i];
+        to[i] = dst_linesize[i];
+        from[i] = src_linesize[i];
+        bits |= (uintptr_t)dst[i] | (uintptr_t)src[i] | to[i] | from[i];
     }
-    av_image_copy_uc_from(fetched->data, dst_linesize, rows->data,
-                          src_linesize, fetched->format, fetched->width,
-                          fetched->height);
+    /* libavutil's way past the cache crashes with anything else */
+    if (bits % av_cpu_max_align()) {
+        av_image_copy(data, (int *)dst_linesize, slow, (int *)src_linesize,
+                      format, width, height);
+    } else {
+        av_image_copy_uc_from(data, to, slow, from, format, width, height);
+    }
+}
+
+/* Read rows once. */
+static void libav_fetch(AVFrame *fetched, LibavRows *rows)
+{
+    libav_copy_uncached(fetched->data, fetched->linesize, rows->data,
+                        rows->linesize, fetched->format, fetched->width,
+                        fetched->height);
     libav_strip_rows(fetched, rows);
 }
 

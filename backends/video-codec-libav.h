@@ -120,6 +120,16 @@ void libav_pixels_free(LibavPixels *px);
 enum AVPixelFormat libav_raw_pix_fmt(uint32_t fourcc);
 
 /**
+ * libav_copy_uncached: copy a picture from memory that may not be cached.
+ * Reads it past the cache where the CPU can, and the planes are aligned for
+ * that: other arguments as of av_image_copy(), any thread.
+ */
+void libav_copy_uncached(uint8_t *const dst[4], const int dst_linesize[4],
+                         const uint8_t *const src[4],
+                         const int src_linesize[4], enum AVPixelFormat format,
+                         int width, int height);
+
+/**
  * libav_pixels_write: convert a frame and write it to guest memory.
  * @f: of 4:2:0 with 8 or 10 bits, planar or with packed chroma; readable up to
  *     an even number of rows and columns

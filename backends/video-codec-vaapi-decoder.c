@@ -402,7 +402,7 @@ static void vaapi_dec_note_loss(VaapiDecoder *v, unsigned after)
 {
     v->losses++;
     for (unsigned i = after; i < v->n_held; i++) {
-        v->held[i].losses = v->losses;
+        v->held[i].losses++;
     }
 }
 

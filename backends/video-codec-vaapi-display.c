@@ -171,14 +171,26 @@ VaapiDisplay *vaapi_display_open(VideoCodecVaapi *vaapi, const char *node,
 
 VaapiDisplay *vaapi_display_get(VideoCodecVaapi *vaapi, Error **errp)
 {
-    QEMU_LOCK_GUARD(&vaapi->lock);
-    if (!vaapi->display) {
-        vaapi->display = vaapi_display_open(vaapi, vaapi->node, errp);
+    VaapiDisplay *display;
+
+    /* Who begins has to wait for that, but nobody who ends */
+    QEMU_LOCK_GUARD(&vaapi->open_lock);
+    WITH_QEMU_LOCK_GUARD(&vaapi->lock) {
+        display = vaapi->display;
+        if (display) {
+            display->refs++;
+        }
     }
-    if (vaapi->display) {
-        vaapi->display->refs++;
+    if (display) {
+        return display;
     }
-    return vaapi->display;
+    display = vaapi_display_open(vaapi, vaapi->node, errp);
+    if (display) {
+        QEMU_LOCK_GUARD(&vaapi->lock);
+        display->refs++;
+        vaapi->display = display;
+    }
+    return display;
 }
 
 void vaapi_display_put(VaapiDisplay *display)

@@ -61,7 +61,8 @@ static bool vaapi_image_valid(const VAImage *image, enum AVPixelFormat format,
         return false;
     }
     for (int i = 0; i < 2; i++) {
-        uint64_t rows = i ? DIV_ROUND_UP(height, 2) : height;
+        /* What is converted has an even number of rows */
+        uint64_t rows = ROUND_UP(height, 2) >> i;
         uint64_t end = image->offsets[i] + rows * image->pitches[i];
 
         if (image->pitches[i] < av_image_get_linesize(format, width, i) ||

@@ -378,8 +378,9 @@ static void vaapi_import_learn(VaapiImport *import, unsigned i,
 static bool vaapi_import_fits(const VaapiTransfer *transfer,
                               const VaapiMemory *m, unsigned i)
 {
+    /* No driver says whether it takes addresses within a page */
     if (1u << i == VAAPI_IMPORT_USERPTR &&
-        (uintptr_t)m->iov[0].iov_base % transfer->offset_align[i]) {
+        (uintptr_t)m->iov[0].iov_base % qemu_real_host_page_size()) {
         return false;
     }
     for (unsigned plane = 0; plane < vaapi_raws[m->raw].n_planes; plane++) {

@@ -18,6 +18,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/memalign.h"
 #include "qemu/memfd.h"
 #include "qemu/timer.h"
 #include "video-codec-vaapi.h"
@@ -230,7 +231,7 @@ static bool probe_shows(const ProbePixels *px, const ProbePicture *picture)
 static void probe_close(Probe *probe)
 {
     vaDestroySurfaces(probe->display->dpy, &probe->surface, 1);
-    g_free(probe->copy);
+    qemu_vfree(probe->copy);
 }
 
 static bool probe_open(Probe *probe, VaapiDisplay *display, VaapiRawIndex raw,
@@ -253,8 +254,9 @@ static bool probe_open(Probe *probe, VaapiDisplay *display, VaapiRawIndex raw,
         VA_STATUS_SUCCESS) {
         return false;
     }
-    probe->copy = g_malloc(av_image_get_buffer_size(info->pix_fmt, width,
-                                                    height, 1));
+    probe->copy = qemu_memalign(qemu_real_host_page_size(),
+                                av_image_get_buffer_size(info->pix_fmt, width,
+                                                         height, 1));
     return true;
 }
 
@@ -291,8 +293,8 @@ static bool probe_draw_surface(const Probe *probe, const ProbePicture *picture)
 /* Copy the surface to @px, which is probe->copy. */
 static bool probe_read(const Probe *probe, VaapiImage *img, ProbePixels *px)
 {
-    ptrdiff_t linesize[4] = { }, src_linesize[4] = { };
     const uint8_t *src[4] = { };
+    int src_linesize[4] = { };
     bool ok;
 
     probe_pixels(probe, probe->raw, px);
@@ -304,12 +306,11 @@ static bool probe_read(const Probe *probe, VaapiImage *img, ProbePixels *px)
                          px->format) == VA_STATUS_SUCCESS;
     if (ok) {
         for (int i = 0; i < 2; i++) {
-            linesize[i] = px->linesize[i];
             src[i] = img->frame->data[i];
             src_linesize[i] = img->frame->linesize[i];
         }
-        av_image_copy_uc_from(px->data, linesize, src, src_linesize,
-                              px->format, px->width, px->height);
+        libav_copy_uncached(px->data, px->linesize, src, src_linesize,
+                            px->format, px->width, px->height);
     }
     vaapi_image_unmap(img);
     return ok;
@@ -571,7 +572,11 @@ void vaapi_probe(VaapiDisplay *display)
     if (probe.pages) {
         probe_transfer(display, &probe, false);
         probe_transfer(display, &probe, true);
-        qemu_memfd_free(probe.pages, size, probe.memfd);
+        if (probe.hung) {
+            close(probe.memfd);     /* the GPU may still write to it */
+        } else {
+            qemu_memfd_free(probe.pages, size, probe.memfd);
+        }
     }
     display->path = vaapi_transfer_types(&display->write) ?
                     VIDEO_CODEC_VAAPI_PATH_IMPORT : display->copy_path;

@@ -69,6 +69,10 @@ static void video_codec_vaapi_add_software(VideoCodecVaapi *vaapi)
     for (unsigned i = 0; i < caps->n_decoders; i++) {
         VideoCodedCaps *coded = &caps->decoders[i];
 
+        if (!vaapi_has_coded(software.decoders, software.n_decoders,
+                             coded->format)) {
+            continue;
+        }
         /* 10 bits, and frames that are too small for the GPU */
         coded->raw_mask = (1u << caps->n_raws) - 1;
         coded->deep = (VideoFrameLimits) { };
@@ -213,6 +217,7 @@ static void video_codec_vaapi_set_path(Object *obj, int value, Error **errp)
 static void video_codec_vaapi_init(Object *obj)
 {
     qemu_mutex_init(&VIDEO_CODEC_VAAPI(obj)->lock);
+    qemu_mutex_init(&VIDEO_CODEC_VAAPI(obj)->open_lock);
 }
 
 /* Sessions have a reference to the object, so none is left */
@@ -224,6 +229,7 @@ static void video_codec_vaapi_finalize(Object *obj)
         vaapi_display_put(vaapi->display);
     }
     qemu_mutex_destroy(&vaapi->lock);
+    qemu_mutex_destroy(&vaapi->open_lock);
     g_free(vaapi->node);
 }
 

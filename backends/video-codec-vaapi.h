@@ -146,6 +146,7 @@ typedef struct VaapiEncoder {
  * @hw_decoders: bit i is set if the GPU has VideoCodedFormat i
  * @encoders: those of the GPU, by VideoCodedFormat; without a name: none
  * @path: that the user forces, or auto
+ * @open_lock: held while a node is opened, which can take long.  Comes first.
  * @lock: guards @display
  * @display: the current one.  Sessions keep that with which they began.
  */
@@ -161,6 +162,7 @@ struct VideoCodecVaapi {
     uint32_t hw_decoders;
     VaapiEncoder encoders[VIDEO_CODED__MAX];
 
+    QemuMutex open_lock;
     QemuMutex lock;
     VaapiDisplay *display;
 };

@@ -334,6 +334,8 @@ def imitation_cases(paths):
         yield f'picture {number} of av1 is refused', lost_until_key, \
             paths['av1'], number
     yield 'av1 without a key frame', without_key, h264, paths['av1']
+    yield 'av1 with other headers', other_headers, h264, paths['av1'], \
+        paths['av1-10']
     # VP9's drain leaves all as it is, others' may forget all
     yield 'a refused picture comes again, drain', failed_once, paths['vp9'], \
         'fail-end-picture=20', '--again', 'drain'
