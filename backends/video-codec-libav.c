@@ -469,8 +469,8 @@ static bool libav_is_native_av1(const LibavDecoder *d)
 /* Returns: false if @in must not get there */
 static bool libav_av1_check(LibavDecoder *d, const VideoCodecInput *in)
 {
-    if (!d->av1_no_key || libav_av1_begin(&d->av1_begun, in->data,
-                                           in->size)) {
+    if (!d->av1_no_key ||
+        libav_av1_begin(&d->av1_begun, in->data, in->size)) {
         return true;
     }
     g_byte_array_set_size(d->headers, 0);

@@ -58,7 +58,7 @@ typedef struct VaapiDecoder {
     VaapiHeld held[VAAPI_MAX_HELD];     /* the oldest first */
     unsigned n_held;
     unsigned losses;                    /* of pictures, by the GPU */
-    unsigned made_up;                   /* of these, before a key frame */
+    unsigned made_up;                   /* of these, before the last key */
 } VaapiDecoder;
 
 /* In order of preference.  Profiles for 10 bits come in a list of their own */

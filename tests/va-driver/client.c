@@ -597,6 +597,19 @@ static const struct {
     { VAProcColorStandardBT709, VA_SOURCE_RANGE_FULL, { 29, 87, 166 } },
 };
 
+/* From YUV that is said to be the n-th of plain_colours to RGB */
+static void convert(VAContextID processor, VASurfaceID from, unsigned n,
+                    VASurfaceID to)
+{
+    VAProcPipelineParameterBuffer pipeline = {
+        .surface = from,
+        .surface_color_standard = plain_colours[n].standard,
+        .input_color_properties.color_range = plain_colours[n].range,
+    };
+
+    OK(process_as(processor, pipeline, to));
+}
+
 static void test_convert(void)
 {
     VAContextID processor = new_context(VAProfileNone, VAEntrypointVideoProc);
@@ -606,18 +619,13 @@ static void test_convert(void)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(plain_colours); i++) {
         VAProcPipelineParameterBuffer pipeline = {
-            .surface = from,
-            .surface_color_standard = plain_colours[i].standard,
-            .input_color_properties.color_range = plain_colours[i].range,
-        };
-
-        OK(process_as(processor, pipeline, to));
-        CHECK(is_about(to, &bgrx, 0, plain_colours[i].bgr, 3));
-        pipeline = (VAProcPipelineParameterBuffer) {
             .surface = to,
             .output_color_standard = plain_colours[i].standard,
             .output_color_properties.color_range = plain_colours[i].range,
         };
+
+        convert(processor, from, i, to);
+        CHECK(is_about(to, &bgrx, 0, plain_colours[i].bgr, 3));
         OK(process_as(processor, pipeline, back));
         CHECK(is_about(back, &nv12, 0, yuv, 1));
         CHECK(is_about(back, &nv12, 1, yuv + 1, 2));
@@ -632,13 +640,7 @@ static void test_convert_601(void)
     VASurfaceID to = new_surface(&bgrx);
 
     for (unsigned i = 0; i < G_N_ELEMENTS(plain_colours); i++) {
-        VAProcPipelineParameterBuffer pipeline = {
-            .surface = from,
-            .surface_color_standard = plain_colours[i].standard,
-            .input_color_properties.color_range = plain_colours[i].range,
-        };
-
-        OK(process_as(processor, pipeline, to));
+        convert(processor, from, i, to);
         CHECK(is_about(to, &bgrx, 0, plain_colours[0].bgr, 3));
     }
 }
